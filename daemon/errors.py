@@ -1,0 +1,224 @@
+"""Every error that a caller can meet. Each knows its code, its HTTP status and its sentence.
+
+A sentence begins with "cannot", names what it is about and, where there is something to do, says what.
+`detail` holds the tail of a child's output; it is shown to callers, so it must have been cleaned of secrets.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(kw_only=True, eq=False)
+class RefreshdError(Exception):
+    """The base of all; an instance of it is never raised."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    template: ClassVar[str] = "cannot go on"
+
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return self.template.format(**vars(self))
+
+
+# The edge: nothing was recorded.
+
+
+@dataclass(kw_only=True, eq=False)
+class BadRequestError(RefreshdError):
+    code = "bad_request"
+    status = 400
+    template = "cannot read the request: {reason}"
+    reason: str
+
+
+@dataclass(kw_only=True, eq=False)
+class InvalidRefError(RefreshdError):
+    code = "invalid_ref"
+    status = 400
+    template = "cannot accept {ref!r} as a ref: {reason}; give a branch, a tag or all 40 digits of a commit id"
+    ref: str
+    reason: str
+
+
+@dataclass(kw_only=True, eq=False)
+class UnauthorizedError(RefreshdError):
+    code = "unauthorized"
+    status = 401
+    template = "cannot answer without a valid token: send `Authorization: Bearer …`, or use the Unix socket"
+
+
+@dataclass(kw_only=True, eq=False)
+class ForbiddenError(RefreshdError):
+    code = "forbidden"
+    status = 403
+    template = "cannot allow this: {reason}"
+    reason: str
+
+
+@dataclass(kw_only=True, eq=False)
+class NotFoundError(RefreshdError):
+    code = "not_found"
+    status = 404
+    template = "cannot find {what}"
+    what: str
+
+
+@dataclass(kw_only=True, eq=False)
+class UpdateRunningError(RefreshdError):
+    code = "update_running"
+    status = 409
+    template = "cannot start an update to {ref!r}: update {running} to {running_ref!r} is {state}; wait for it to end"
+    ref: str
+    running: str
+    running_ref: str
+    state: str
+
+
+@dataclass(kw_only=True, eq=False)
+class RestartingError(RefreshdError):
+    code = "restarting"
+    status = 503
+    template = "cannot start an update now: the daemon is restarting; try again in {retry_after} s"
+    retry_after: int = 1
+
+
+@dataclass(kw_only=True, eq=False)
+class UnsupportedError(RefreshdError):
+    code = "unsupported"
+    status = 422
+    template = "cannot refresh this machine: {reason}"
+    reason: str
+
+
+# The way of an update: recorded with the update.
+
+
+@dataclass(kw_only=True, eq=False)
+class CheckoutError(RefreshdError):
+    code = "checkout_unusable"
+    status = 422
+    template = "cannot use the checkout {path}: {reason}"
+    path: str
+    reason: str
+
+
+@dataclass(kw_only=True, eq=False)
+class RemoteError(RefreshdError):
+    """The remote did not answer or did not let us in. `remote` carries no credentials."""
+
+    code = "remote_failed"
+    status = 502
+    template = "cannot fetch {ref!r} from {remote}: {reason}"
+    ref: str
+    remote: str
+    reason: str
+
+
+@dataclass(kw_only=True, eq=False)
+class RefNotFoundError(RefreshdError):
+    code = "ref_not_found"
+    status = 422
+    template = "cannot find {ref!r} at {remote}: {hint}"
+    ref: str
+    remote: str
+    hint: str = "check the name"
+
+
+@dataclass(kw_only=True, eq=False)
+class MountError(RefreshdError):
+    code = "mount_unusable"
+    status = 422
+    template = "cannot refresh from the mount {path}: {reason}"
+    path: str
+    reason: str
+
+
+@dataclass(kw_only=True, eq=False)
+class InstallError(RefreshdError):
+    code = "install_failed"
+    status = 422
+    template = "cannot install dependencies with {installer}: {reason}"
+    installer: str
+    reason: str
+
+
+@dataclass(kw_only=True, eq=False)
+class CheckError(RefreshdError):
+    code = "check_failed"
+    status = 422
+    template = "cannot run the new code: {reason}"
+    reason: str
+
+
+@dataclass(kw_only=True, eq=False)
+class VerifyError(RefreshdError):
+    code = "verify_failed"
+    status = 422
+    template = "cannot confirm the update: {reason}"
+    reason: str
+
+
+@dataclass(kw_only=True, eq=False)
+class NoSpaceError(RefreshdError):
+    code = "no_space"
+    status = 507
+    template = "cannot write to {path}: the disk is full; free some space and try again"
+    path: str
+
+
+@dataclass(kw_only=True, eq=False)
+class InterruptedUpdateError(RefreshdError):
+    code = "interrupted"
+    status = 500
+    template = "cannot finish the update: the daemon died while {state}"
+    state: str
+
+
+@dataclass(kw_only=True, eq=False)
+class InternalError(RefreshdError):
+    """A defect of ours; the log has the traceback, the caller only this."""
+
+    code = "internal"
+    status = 500
+    template = "cannot finish because of a defect in refreshd; see its log"
+
+
+# Children: wrapped by the step that ran them.
+
+
+@dataclass(kw_only=True, eq=False)
+class CommandFailedError(RefreshdError):
+    code = "command_failed"
+    template = "cannot complete `{command}`: exit code {exit_code}"
+    command: str
+    exit_code: int
+
+
+@dataclass(kw_only=True, eq=False)
+class CommandTimeoutError(RefreshdError):
+    code = "command_timeout"
+    status = 504
+    template = "cannot complete `{command}`: no end after {seconds:g} s"
+    command: str
+    seconds: float
+
+
+@dataclass(kw_only=True, eq=False)
+class ToolMissingError(RefreshdError):
+    code = "tool_missing"
+    template = "cannot find the program {tool!r}: install it in the image"
+    tool: str
+
+
+# The process itself.
+
+
+@dataclass(kw_only=True, eq=False)
+class ConfigurationError(RefreshdError):
+    """Ends the process with 100: starting again would not help."""
+
+    code = "misconfigured"
+    template = "cannot start: {problems}"
+    problems: str

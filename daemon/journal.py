@@ -1,0 +1,228 @@
+"""The record of every update: one append-only file of JSON lines each, synced at every transition.
+
+One mechanism, four uses: what recovery reads after a crash, the progress of an update, the history, and what a client
+resumes from after the restart. Line n of an update is its event n; a torn last line never happened.
+"""
+
+import asyncio
+import json
+import os
+import re
+import secrets
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from daemon.errors import NotFoundError
+from daemon.files import disk_full_named, sync_folder
+from daemon.log import get_logger
+from daemon.models import Moment, Shape, Step, Update, now
+from daemon.states import Event, State, after
+
+_ID = re.compile(r"[0-9]{6,}-[0-9a-f]{6}")
+_OTHER_PROCESS_POLL = 0.5  # seconds; another process may write too (the first sync at boot, the guard)
+
+log = get_logger()
+
+
+class Entry(Shape):
+    """One line. `event` is None for the first line and for progress inside a state; `facts` are fields of Update."""
+
+    seq: int
+    at: Moment
+    state: State
+    event: Event | None = None
+    facts: dict[str, Any] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Folded:
+    update: Update
+    entries: tuple[Entry, ...]
+
+
+class Journal:
+    """Reads and writes the records under one folder. Safe for many readers; one writer at a time holds the lock."""
+
+    def __init__(self, folder: Path, *, keep: int = 200) -> None:
+        self._folder = folder
+        self._keep = keep
+        self._changed = asyncio.Condition()
+
+    async def create(self, facts: dict[str, Any]) -> Update:
+        """Starts the record of a new update, in state `requested`. Ids sort by age whatever the clock does."""
+        update_id = await asyncio.to_thread(self._create, facts)
+        await self._announce()
+        return await self.get(update_id)
+
+    async def advance(self, update_id: str, event: Event, **facts: Any) -> Update:  # noqa: ANN401 - JSON values
+        """Moves the update along the table, durably. Raises ImpossibleTransitionError, NoSpaceError."""
+        update = await asyncio.to_thread(self._append, update_id, event, facts)
+        await self._announce()
+        return update
+
+    async def note(self, update_id: str, **facts: Any) -> Update:  # noqa: ANN401 - JSON values
+        """Records facts without a transition."""
+        update = await asyncio.to_thread(self._append, update_id, None, facts)
+        await self._announce()
+        return update
+
+    async def get(self, update_id: str) -> Update:
+        """Raises NotFoundError."""
+        return (await asyncio.to_thread(self._read, update_id)).update
+
+    async def history(self) -> list[Update]:
+        """All readable records, newest first."""
+        return await asyncio.to_thread(self._history)
+
+    async def latest(self) -> Update | None:
+        return await asyncio.to_thread(self._latest)
+
+    async def follow(self, update_id: str, after_seq: int = 0) -> AsyncIterator[Entry]:
+        """Every entry later than `after_seq`, as it comes; ends with the entry that ends the update.
+
+        Raises NotFoundError.
+        """
+        while True:
+            folded = await asyncio.to_thread(self._read, update_id)
+            for entry in folded.entries[after_seq:]:
+                yield entry
+            after_seq = max(after_seq, len(folded.entries))
+            if folded.update.state.final:
+                return
+            await self._news()
+
+    async def _news(self) -> None:
+        try:
+            async with asyncio.timeout(_OTHER_PROCESS_POLL), self._changed:
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    async def _announce(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    def _create(self, facts: dict[str, Any]) -> str:
+        ids = self._ids()
+        number = int(ids[-1].partition("-")[0]) + 1 if ids else 1
+        update_id = f"{number:06}-{secrets.token_hex(3)}"
+        for old in ids[: max(0, len(ids) + 1 - self._keep)]:
+            self._path(old).unlink(missing_ok=True)
+        first = Entry(seq=1, at=now(), state=State.REQUESTED, facts=facts)
+        with disk_full_named(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            _append_line(self._path(update_id), first)
+            sync_folder(self._folder)
+        return update_id
+
+    def _append(self, update_id: str, event: Event | None, facts: dict[str, Any]) -> Update:
+        folded = self._read(update_id)
+        state = after(folded.update.state, event) if event else folded.update.state
+        entry = Entry(seq=len(folded.entries) + 1, at=now(), state=state, event=event, facts=facts)
+        with disk_full_named(self._folder):
+            _append_line(self._path(update_id), entry)
+        return fold(update_id, (*folded.entries, entry))
+
+    def _read(self, update_id: str) -> Folded:
+        if not _ID.fullmatch(update_id):
+            raise NotFoundError(what=f"update {update_id[:40]!r}")
+        try:
+            content = self._path(update_id).read_bytes()
+        except FileNotFoundError:
+            raise NotFoundError(what=f"update {update_id}") from None
+        entries = parse(content)
+        if not entries:
+            raise NotFoundError(what=f"a readable record of update {update_id}")
+        return Folded(fold(update_id, entries), entries)
+
+    def _history(self) -> list[Update]:
+        updates = []
+        for update_id in reversed(self._ids()):
+            try:
+                updates.append(self._read(update_id).update)
+            except (NotFoundError, OSError):
+                log.warning("update record is not readable", update_id=update_id)
+        return updates
+
+    def _latest(self) -> Update | None:
+        for update_id in reversed(self._ids()):
+            try:
+                return self._read(update_id).update
+            except (NotFoundError, OSError):
+                log.warning("update record is not readable", update_id=update_id)
+        return None
+
+    def _ids(self) -> list[str]:
+        try:
+            names = [path.name for path in self._folder.iterdir()]
+        except FileNotFoundError:
+            return []
+        ids = [name.removesuffix(".jsonl") for name in names if name.endswith(".jsonl")]
+        return sorted((i for i in ids if _ID.fullmatch(i)), key=lambda i: (int(i.partition("-")[0]), i))
+
+    def _path(self, update_id: str) -> Path:
+        return self._folder / f"{update_id}.jsonl"
+
+
+def parse(content: bytes) -> tuple[Entry, ...]:
+    """The entries up to the first line that is torn, damaged or out of order: what follows it was never promised."""
+    entries: list[Entry] = []
+    for line in content.split(b"\n")[:-1]:
+        try:
+            entry = Entry.model_validate_json(line)
+        except ValidationError:
+            break
+        if entry.seq != len(entries) + 1:
+            break
+        entries.append(entry)
+    return tuple(entries)
+
+
+def fold(update_id: str, entries: Iterable[Entry]) -> Update:
+    """The record as of the last entry. Later facts replace earlier ones; notes add up."""
+    fields: dict[str, Any] = {"id": update_id}
+    steps: list[Step] = []
+    notes: list[str] = []
+    for entry in entries:
+        facts = dict(entry.facts)
+        notes += [note for note in facts.pop("notes", []) if note not in notes]
+        fields |= facts | {"state": entry.state, "last_seq": entry.seq}
+        if not steps:
+            fields["started_at"] = entry.at
+        if not steps or steps[-1].state is not entry.state:
+            steps = [*_closed(steps, entry.at), Step(state=entry.state, started_at=entry.at)]
+        if entry.state.final:
+            fields["finished_at"] = entry.at
+            steps = _closed(steps, entry.at)
+    return Update.model_validate(fields | {"steps": steps, "notes": notes})
+
+
+def _closed(steps: list[Step], at: datetime) -> list[Step]:
+    if not steps or steps[-1].seconds is not None:
+        return steps
+    seconds = max(0.0, (at - steps[-1].started_at).total_seconds())
+    return [*steps[:-1], steps[-1].model_copy(update={"seconds": round(seconds, 3)})]
+
+
+def _append_line(path: Path, entry: Entry) -> None:
+    """Durable when it returns. A torn line of an earlier crash is cut off first, or it would swallow this one."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "r+b") as file:
+        content = file.read()
+        sound = content.rfind(b"\n") + 1
+        file.seek(sound)
+        file.truncate()
+        line = json.dumps(entry.snake(), separators=(",", ":"), allow_nan=False)
+        try:
+            file.write(line.encode() + b"\n")
+            file.flush()
+            os.fsync(descriptor)
+        except OSError:
+            # half a line must not stay: the next writer would have to guess
+            os.ftruncate(descriptor, sound)
+            raise

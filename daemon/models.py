@@ -1,0 +1,174 @@
+"""The shapes that cross a boundary: requests in, records out. Python and REST say snake_case, tRPC camelCase."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic.alias_generators import to_camel
+
+from daemon.states import State
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Moment = Annotated[AwareDatetime, PlainSerializer(_iso, return_type=str)]
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("it holds a control character")
+    return text
+
+
+IdempotencyKey = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+
+
+class Shape(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+
+    def snake(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", by_alias=False)
+
+    def camel(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", by_alias=True)
+
+
+class UpdateRequest(Shape):
+    """What was asked for. `target_ref` has passed `refs.parse_*`; a branch is kept as `refs/heads/…`."""
+
+    target_ref: str
+    trigger: str = Field("unknown", description="Who asked: trpc, rest, cli, boot, command-file.")
+    idempotency_key: IdempotencyKey | None = None
+
+
+class Problem(Shape):
+    """An error as it is recorded and shown: a code to branch on, a sentence, and the tail of a child's output."""
+
+    code: str
+    message: str
+    detail: str = ""
+
+
+class Changes(Shape):
+    """What an update changed on disk, by content; the lists are cut at a bound, the counts are not."""
+
+    added: int = 0
+    changed: int = 0
+    deleted: int = 0
+    files: tuple[str, ...] = Field((), description="`A path`, `M path`, `D path`; at most 200 of them.")
+
+    @property
+    def total(self) -> int:
+        return self.added + self.changed + self.deleted
+
+
+class Preserved(Shape):
+    """Where the local edits are that the update found."""
+
+    snapshot: str
+    files: tuple[str, ...] = Field((), description="At most 200 of them.")
+    total: int = 0
+
+
+class Step(Shape):
+    """One state that the update was in; `seconds` is None while it lasts."""
+
+    state: State
+    started_at: Moment
+    seconds: float | None = None
+
+
+class Update(Shape):
+    """The record of one refresh, folded from its journal."""
+
+    id: str
+    request: UpdateRequest
+    state: State
+    source: str | None = None
+    from_commit: str | None = None
+    to_commit: str | None = None
+    ref: str | None = Field(None, description="The full name that the target resolved to, where it was a name.")
+    message: str = ""
+    notes: tuple[str, ...] = Field((), description="What the caller should know although nothing failed.")
+    error: Problem | None = None
+    changes: Changes | None = None
+    preserved: Preserved | None = None
+    steps: tuple[Step, ...] = ()
+    started_at: Moment
+    finished_at: Moment | None = None
+    last_seq: int = 0
+
+    @property
+    def outcome(self) -> State | None:
+        return self.state if self.state.final else None
+
+
+class Plan(Shape):
+    """What an update would do; `nothing to do` is one of its ordinary answers."""
+
+    target_ref: str
+    source: str
+    from_commit: str | None
+    to_commit: str | None
+    ref: str | None = None
+    apply: bool = Field(description="The checkout would be changed.")
+    install: tuple[str, ...] = Field(description="Installers that would run.")
+    restart: bool = Field(description="The daemon would restart.")
+    changes: Changes | None = Field(None, description="Committed changes from here to there, where git knows them.")
+    notes: tuple[str, ...] = ()
+
+    @property
+    def nothing_to_do(self) -> bool:
+        return not (self.apply or self.install or self.restart)
+
+
+class Running(Shape):
+    """What the process started from."""
+
+    sha: str | None
+    version: str
+
+
+class OnDisk(Shape):
+    """What the checkout holds now. `dirty` was true or false at `dirty_at`; None when git could not tell."""
+
+    sha: str | None
+    dirty: bool | None
+    dirty_at: Moment | None
+
+
+class LastUpdate(Shape):
+    id: str
+    state: State
+    target_ref: str
+    from_commit: str | None
+    to_commit: str | None
+    finished_at: Moment | None
+
+
+class Version(Shape):
+    """`sha` is what `git rev-parse HEAD` says now; the rest tells the truth around it."""
+
+    sha: str | None
+    running: Running
+    on_disk: OnDisk
+    dirty: bool | None
+    environment: str
+    boot_id: str
+    started_at: Moment
+    os_sha: str | None
+    update_available: bool | None = Field(description="The control plane's commit differs; None when it is unknown.")
+    last_update: LastUpdate | None
+
+
+class Health(Shape):
+    status: str
+    version: str
+    sha: str | None
+    boot_id: str

@@ -1,0 +1,191 @@
+"""The only door to child processes.
+
+Every child leads a session of its own, so that its whole group can be ended: TERM, a moment, KILL, on every early
+exit (time limit, cancellation, failure), because children such as `git index-pack` outlive their parent. Input and
+outputs are anonymous files in memory and not pipes: nothing blocks when they fill, and a grandchild that keeps one
+open cannot hold us up.
+"""
+
+import asyncio
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TypeVar
+
+from daemon.errors import CheckoutError, CommandFailedError, CommandTimeoutError, ToolMissingError
+from daemon.log import get_logger
+
+TAIL_LINES = 40
+TAIL_BYTES = 4096
+TERM_GRACE = 3.0  # seconds between TERM and KILL; git removes its lock files in that time
+
+_SECRETS = ("GITHUB_TOKEN", "GITHUB_ACCESS_TOKEN")
+_OURS = "REFRESHD_"
+_MISLEADING = ("GIT_", "PYTHON", "NODE_ENV", "VIRTUAL_ENV", "UV_PROJECT")
+_HARMLESS_GIT = ("GIT_SSL_", "GIT_HTTP_", "GIT_PROXY_")
+
+T = TypeVar("T")
+
+log = get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """One child. `env` is added to what children inherit; `timeout` is in seconds."""
+
+    argv: Sequence[str | bytes | Path]
+    cwd: Path
+    timeout: float
+    env: Mapping[str, str] = field(default_factory=dict)
+    stdin: bytes = b""
+    pass_fds: Sequence[int] = ()
+    ok_codes: Iterable[int] = (0,)
+    shown: str = ""
+
+    @property
+    def name(self) -> str:
+        """For messages: the program and its verb, never all arguments."""
+        words = [os.fsdecode(word) for word in self.argv]
+        return self.shown or f"{Path(words[0]).name} {next(filter(str.isalpha, words[1:]), '')}".strip()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    command: Command
+    code: int
+    stdout: bytes
+    stderr: bytes
+    seconds: float
+
+    @property
+    def text(self) -> str:
+        """Standard output without its last newline; bytes that are not UTF-8 survive as surrogates."""
+        return os.fsdecode(self.stdout).removesuffix("\n")
+
+    @property
+    def tail(self) -> str:
+        """The last lines of both outputs, fit to be shown."""
+        ends = (self.stdout[-TAIL_BYTES:], self.stderr[-TAIL_BYTES:])
+        lines = [line for end in ends for line in end.decode(errors="replace").splitlines() if line.strip()]
+        return "\n".join(lines[-TAIL_LINES:])
+
+
+def inherited_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What children get of the daemon's environment: not its secrets, nor what would redirect git, Python or node."""
+
+    def passes(name: str) -> bool:
+        if name.startswith(_HARMLESS_GIT):
+            return True
+        return name not in _SECRETS and not name.startswith((_OURS, *_MISLEADING))
+
+    return {name: value for name, value in environ.items() if passes(name)} | {"LC_ALL": "C.UTF-8"}
+
+
+async def run(command: Command) -> Result:
+    """Returns when the child has ended.
+
+    Raises CommandFailedError for an exit code that is not among `ok_codes`, CommandTimeoutError, ToolMissingError.
+    Nothing of the child's group runs when it raises.
+    """
+    began = time.monotonic()
+    with ExitStack() as stack:
+        stdin, stdout, stderr = (stack.enter_context(_memory_file(name)) for name in ("stdin", "stdout", "stderr"))
+        stdin.write(command.stdin)
+        stdin.seek(0)
+
+        def result(code: int) -> Result:
+            return Result(
+                command=command,
+                code=code,
+                stdout=_content(stdout),
+                stderr=_content(stderr),
+                seconds=time.monotonic() - began,
+            )
+
+        starting = asyncio.ensure_future(_start(command, stdin, stdout, stderr))
+        try:
+            child = await _uncancelled(starting)
+            async with asyncio.timeout(command.timeout):
+                code = await child.wait()
+        except TimeoutError:
+            await _uncancelled(_end_group(starting.result()))
+            tail = result(-1).tail
+            raise CommandTimeoutError(command=command.name, seconds=command.timeout, detail=tail) from None
+        except BaseException:  # a cancellation too, and one that arrives while the child is being started
+            if not starting.exception():
+                await _uncancelled(_end_group(starting.result()))
+            raise
+        ended = result(code)
+    log.debug("child ended", command=command.name, code=code, seconds=round(ended.seconds, 3), output=ended.tail)
+    if code not in command.ok_codes:
+        await _uncancelled(_end_group(child))
+        raise CommandFailedError(command=command.name, exit_code=code, detail=ended.tail)
+    return ended
+
+
+async def _start(
+    command: Command, stdin: IO[bytes], stdout: IO[bytes], stderr: IO[bytes]
+) -> asyncio.subprocess.Process:
+    if not await asyncio.to_thread(command.cwd.is_dir):
+        raise CheckoutError(path=str(command.cwd), reason="there is no such folder")
+    try:
+        return await asyncio.create_subprocess_exec(
+            *command.argv,
+            cwd=command.cwd,
+            env={**inherited_environment(os.environ), **command.env},
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            pass_fds=command.pass_fds,
+            start_new_session=True,
+        )
+    except (FileNotFoundError, PermissionError):
+        raise ToolMissingError(tool=os.fsdecode(command.argv[0])) from None
+
+
+def _memory_file(name: str) -> IO[bytes]:
+    if hasattr(os, "memfd_create"):
+        return open(os.memfd_create(f"refreshd-{name}"), "w+b", buffering=0)
+    return tempfile.TemporaryFile(buffering=0)
+
+
+def _content(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    return file.read()
+
+
+async def _end_group(child: asyncio.subprocess.Process) -> None:
+    """Children of the child may live on after it: the group is signalled until none of it is left."""
+    for signum in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(child.pid, signum)
+        except ProcessLookupError:
+            break
+        await _until_group_gone(child.pid)
+    await child.wait()
+
+
+async def _until_group_gone(group: int) -> None:
+    deadline = time.monotonic() + TERM_GRACE
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        await asyncio.sleep(0.01)
+
+
+async def _uncancelled(work: Awaitable[T]) -> T:
+    """Awaits to the end whatever happens to the caller; a cancellation meanwhile is passed on afterwards."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            await asyncio.wait({task})
+        raise

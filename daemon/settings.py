@@ -1,0 +1,162 @@
+"""What the environment says, read once by the composition root. Nothing else reads the environment."""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+from daemon.errors import ConfigurationError
+
+PREFIX = "REFRESHD_"
+
+
+class Address(NamedTuple):
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _address(value: object) -> object:
+    """`host:port`, `[v6]:port` or `:port`; an empty text or `none` switches the TCP listener off."""
+    if not isinstance(value, str):
+        return value
+    if value in {"", "none"}:
+        return None
+    host, _, port = value.rpartition(":")
+    if not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - the highest port
+        raise ValueError("give host:port, such as 127.0.0.1:3000, or none")
+    return Address(host.removeprefix("[").removesuffix("]") or "0.0.0.0", int(port))  # noqa: S104 - what `:port` means
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("give an absolute path")
+    return path
+
+
+def _inside(path: Path) -> Path:
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError("give a path inside the checkout, without ..")
+    return path
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class Settings(BaseModel):
+    """Every setting under its environment name. Times are in seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    repo: AbsolutePath = Field(
+        alias="ITERATE_REPO", description="The checkout: the git working tree that is refreshed."
+    )
+    mount: AbsolutePath = Field(
+        Path("/local-iterate-repo"),
+        alias="ITERATE_REPO_LOCAL_DOCKER_MOUNT",
+        description="The host's repository; where it exists, the environment is local-docker.",
+    )
+    os_sha: Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})?$")] = Field(
+        "", alias="ITERATE_GIT_SHA", description="The commit that the control plane runs; empty when unknown."
+    )
+    environment: Literal["", "daytona", "local-docker", "local"] = Field(
+        "", alias="REFRESHD_ENVIRONMENT", description="Overrides the detection of the environment."
+    )
+    listen: Annotated[Address | None, BeforeValidator(_address)] = Field(
+        Address("127.0.0.1", 3000), alias="REFRESHD_LISTEN", description="The TCP listener, host:port, or none."
+    )
+    socket: AbsolutePath | None = Field(
+        None, alias="REFRESHD_SOCKET", description="The Unix socket; by default refreshd.sock in the run directory."
+    )
+    state_dir: AbsolutePath = Field(
+        Path("/var/lib/refreshd"), alias="REFRESHD_STATE_DIR", description="What must survive a restart."
+    )
+    run_dir: AbsolutePath = Field(
+        Path("/run/refreshd"), alias="REFRESHD_RUN_DIR", description="What may vanish with the machine's memory."
+    )
+    token: SecretStr | None = Field(None, alias="REFRESHD_TOKEN", description="Bearer token for the TCP listener.")
+    token_file: AbsolutePath | None = Field(
+        None, alias="REFRESHD_TOKEN_FILE", description="A file that holds it, read again for each request."
+    )
+    git_token: SecretStr | None = Field(
+        None,
+        alias="REFRESHD_GIT_TOKEN",
+        description="Token for the git remote's host; GITHUB_TOKEN and GITHUB_ACCESS_TOKEN are the fallbacks.",
+    )
+    git_token_file: AbsolutePath | None = Field(
+        None, alias="REFRESHD_GIT_TOKEN_FILE", description="A file that holds it, read again for each update."
+    )
+    git_url: str = Field("", alias="REFRESHD_GIT_URL", description="The remote, where the checkout has no origin.")
+    code_dir: Annotated[Path, AfterValidator(_inside)] = Field(
+        Path(), alias="REFRESHD_CODE_DIR", description="The folder in the checkout that holds the daemon."
+    )
+    launcher: AbsolutePath | None = Field(
+        None,
+        alias="REFRESHD_LAUNCHER",
+        description="Program that starts the checkout's daemon; set by the run trampoline. Empty: this interpreter.",
+    )
+    notification_fd: Annotated[int, Field(ge=3, le=1024)] | None = Field(
+        None,
+        alias="REFRESHD_NOTIFICATION_FD",
+        description="Descriptor for the readiness newline; set by the trampoline.",
+    )
+    stage_timeout: Seconds = Field(300, alias="REFRESHD_STAGE_TIMEOUT", description="Limit for all network work.")
+    apply_timeout: Seconds = Field(120, alias="REFRESHD_APPLY_TIMEOUT", description="Limit for checkout or rsync.")
+    install_timeout: Seconds = Field(600, alias="REFRESHD_INSTALL_TIMEOUT", description="Limit for each install.")
+    check_timeout: Seconds = Field(60, alias="REFRESHD_CHECK_TIMEOUT", description="Limit for importing the new code.")
+    undo_timeout: Seconds = Field(
+        600, alias="REFRESHD_UNDO_TIMEOUT", description="Limit for putting the old state back."
+    )
+    restart_timeout: Seconds = Field(
+        10, alias="REFRESHD_RESTART_TIMEOUT", description="How long requests in flight may take before the exit."
+    )
+    verify_timeout: Seconds = Field(30, alias="REFRESHD_VERIFY_TIMEOUT", description="Limit for the request to itself.")
+    log_format: Literal["auto", "json", "pretty"] = Field(
+        "auto", alias="REFRESHD_LOG_FORMAT", description="auto: pretty on a terminal, JSON otherwise."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", alias="REFRESHD_LOG_LEVEL", description="Output of children is shown at debug."
+    )
+
+    @property
+    def socket_path(self) -> Path:
+        return self.socket or self.run_dir / "refreshd.sock"
+
+    @property
+    def code_path(self) -> Path:
+        return self.repo / self.code_dir
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Self:
+        """Raises ConfigurationError that lists everything wrong at once; no value of a secret is in it."""
+        known = {str(field.alias) for field in cls.model_fields.values()}
+        problems = [_unknown(name, known) for name in environ if name.startswith(PREFIX) and name not in known]
+        # an empty variable is an unset one, except where empty has a meaning of its own
+        given = {name: environ[name] for name in known if environ.get(name, "") or name == "REFRESHD_LISTEN" in environ}
+        fallback = next((environ[n] for n in ("GITHUB_TOKEN", "GITHUB_ACCESS_TOKEN") if environ.get(n)), None)
+        if fallback and not {"REFRESHD_GIT_TOKEN", "REFRESHD_GIT_TOKEN_FILE"} & given.keys():
+            given["REFRESHD_GIT_TOKEN"] = fallback
+        try:
+            settings = cls.model_validate(given)
+        except ValidationError as error:
+            problems += [
+                f"{'.'.join(map(str, e['loc'][:1]))}: {_sentence(e['msg'], e['type'])}" for e in error.errors()
+            ]
+        else:
+            if not problems:
+                return settings
+        raise ConfigurationError(problems="; ".join(problems)) from None
+
+
+def _unknown(name: str, known: set[str]) -> str:
+    nearest = difflib.get_close_matches(name, known, n=1)
+    return f"{name} is not a setting" + (f"; did you mean {nearest[0]}?" if nearest else "")
+
+
+def _sentence(message: str, kind: str) -> str:
+    return "it must be set" if kind == "missing" else message.removeprefix("Value error, ")

@@ -1,0 +1,45 @@
+"""Where code comes from. A source stages (network, nothing touched) and then applies (in place).
+
+The engine owns the order, the snapshot and the undo: a source that raises from `apply` leaves the checkout in any
+state, and the engine puts it back.
+"""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from daemon.models import Changes
+from daemon.refs import Ref
+from daemon.trees import Tree
+
+
+@dataclass(frozen=True, kw_only=True)
+class Staged:
+    """What is ready to be applied, as a value.
+
+    `commit` is the id that HEAD will name, None where the source knows none (a mount without git).
+    `current` says that the checkout holds exactly this already: applying it would change nothing.
+    `notes` are sentences for the caller: what could not be known, what differs from what was asked.
+    """
+
+    commit: str | None
+    ref: str | None
+    tree: Tree
+    current: bool
+    changes: Changes | None = None
+    notes: tuple[str, ...] = field(default=())
+
+
+class Source(Protocol):
+    name: str
+
+    async def prepare(self) -> None:
+        """Makes an empty or missing checkout one that can be staged into. Raises CheckoutError."""
+
+    async def stage(self, ref: Ref) -> Staged:
+        """All network work; the checkout's files, HEAD and index stay as they are.
+
+        Raises RemoteError, RefNotFoundError, MountError, CheckoutError, CommandTimeoutError.
+        """
+
+    async def apply(self, staged: Staged) -> None:
+        """Makes files, HEAD and index those of `staged`. Local edits are overwritten: the engine has them safe."""
