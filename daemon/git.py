@@ -76,6 +76,6 @@ class Git:
 
 
 def printable(path: bytes) -> str:
-    """A file's name as text that JSON and a terminal can hold; bytes that are not UTF-8 become \\x escapes."""
+    r"""A file's name as text that JSON and a terminal can hold; bytes that are not UTF-8 become \\x escapes."""
     text = path.decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
