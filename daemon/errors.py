@@ -7,6 +7,8 @@ A sentence begins with "cannot", names what it is about and, where there is some
 from dataclasses import dataclass
 from typing import ClassVar
 
+from pydantic import ValidationError
+
 
 @dataclass(kw_only=True, eq=False)
 class RefreshdError(Exception):
@@ -20,6 +22,14 @@ class RefreshdError(Exception):
 
     def __str__(self) -> str:
         return self.template.format(**vars(self))
+
+
+def in_words(error: ValidationError) -> str:
+    """What is wrong with a body, field by field, without quoting it."""
+    return "; ".join(
+        f"{'.'.join(map(str, e['loc'])) or 'the body'}: {e['msg'].removeprefix('Value error, ')}"
+        for e in error.errors(include_url=False, include_input=False, include_context=False)
+    )
 
 
 # The edge: nothing was recorded.
@@ -63,6 +73,14 @@ class NotFoundError(RefreshdError):
     status = 404
     template = "cannot find {what}"
     what: str
+
+
+@dataclass(kw_only=True, eq=False)
+class UnsupportedMediaTypeError(RefreshdError):
+    code = "unsupported_media_type"
+    status = 415
+    template = "cannot read a body of type {given!r}: send application/json"
+    given: str
 
 
 @dataclass(kw_only=True, eq=False)

@@ -62,9 +62,8 @@ class Git:
         )
 
     def _options(self) -> list[str]:
-        safe = [f"safe.directory={path}" for path in (self.folder, *self.safe)]
-        pairs = [f"{name}={value}" for name, value in (_CONFIG | dict(self.config)).items()]
-        return [word for pair in (*safe, *pairs) for word in ("-c", pair)]
+        own = [f"{name}={value}" for name, value in self.config.items()]
+        return [*fixed_options(self.folder, *self.safe), *(word for pair in own for word in ("-c", pair))]
 
     def _environment(self) -> dict[str, str]:
         own: dict[str, str] = {}
@@ -73,6 +72,12 @@ class Git:
         if self.index:
             own |= {"GIT_INDEX_FILE": str(self.index)}
         return ENVIRONMENT | own | dict(self.env)
+
+
+def fixed_options(*safe: Path) -> list[str]:
+    """What every call of git is given; `safe` are folders whose owner may be another user."""
+    pairs = [f"safe.directory={path}" for path in safe] + [f"{name}={value}" for name, value in _CONFIG.items()]
+    return [word for pair in pairs for word in ("-c", pair)]
 
 
 def printable(path: bytes) -> str:

@@ -52,6 +52,7 @@ class Journal:
         self._folder = folder
         self._keep = keep
         self._changed = asyncio.Condition()
+        self._changes = 0
 
     async def create(self, facts: dict[str, Any]) -> Update:
         """Starts the record of a new update, in state `requested`. Ids sort by age whatever the clock does."""
@@ -75,9 +76,9 @@ class Journal:
         """Raises NotFoundError."""
         return (await asyncio.to_thread(self._read, update_id)).update
 
-    async def history(self) -> list[Update]:
-        """All readable records, newest first."""
-        return await asyncio.to_thread(self._history)
+    async def history(self, limit: int | None = None) -> list[Update]:
+        """The readable records, newest first."""
+        return await asyncio.to_thread(self._history, limit)
 
     async def latest(self) -> Update | None:
         return await asyncio.to_thread(self._latest)
@@ -88,45 +89,62 @@ class Journal:
         Raises NotFoundError.
         """
         while True:
+            seen = self._changes
             folded = await asyncio.to_thread(self._read, update_id)
             for entry in folded.entries[after_seq:]:
                 yield entry
             after_seq = max(after_seq, len(folded.entries))
             if folded.update.state.final:
                 return
-            await self._news()
+            await self._news(seen)
 
-    async def _news(self) -> None:
+    async def _news(self, seen: int) -> None:
+        """Returns when there was a change after the first `seen`, or when another process may have made one."""
         try:
             async with asyncio.timeout(_OTHER_PROCESS_POLL), self._changed:
-                await self._changed.wait()
+                await self._changed.wait_for(lambda: self._changes != seen)
         except TimeoutError:
             return
 
     async def _announce(self) -> None:
         async with self._changed:
+            self._changes += 1
             self._changed.notify_all()
 
     def _create(self, facts: dict[str, Any]) -> str:
         ids = self._ids()
         number = int(ids[-1].partition("-")[0]) + 1 if ids else 1
         update_id = f"{number:06}-{secrets.token_hex(3)}"
-        for old in ids[: max(0, len(ids) + 1 - self._keep)]:
-            self._path(old).unlink(missing_ok=True)
-        first = Entry(seq=1, at=now(), state=State.REQUESTED, facts=facts)
+        first = Entry(seq=1, at=now(), state=State.REQUESTED, facts=_known(facts))
+        fold(update_id, [first])
+        self._forget(ids[: max(0, len(ids) + 1 - self._keep)])
         with disk_full_named(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
-            _append_line(self._path(update_id), first)
+            try:
+                _append_line(self._path(update_id), first)
+            except OSError:
+                self._path(update_id).unlink()
+                raise
             sync_folder(self._folder)
         return update_id
+
+    def _forget(self, ids: Iterable[str]) -> None:
+        for old in ids:
+            try:
+                self._path(old).unlink(missing_ok=True)
+            except OSError:
+                # the limit saves space; it is no reason to refuse an update
+                log.warning("update record cannot be removed", update_id=old)
 
     def _append(self, update_id: str, event: Event | None, facts: dict[str, Any]) -> Update:
         folded = self._read(update_id)
         state = after(folded.update.state, event) if event else folded.update.state
-        entry = Entry(seq=len(folded.entries) + 1, at=now(), state=state, event=event, facts=facts)
+        entry = Entry(seq=len(folded.entries) + 1, at=now(), state=state, event=event, facts=_known(facts))
+        # folded first: a fact of the wrong type would make the record unreadable for good
+        update = fold(update_id, (*folded.entries, entry))
         with disk_full_named(self._folder):
             _append_line(self._path(update_id), entry)
-        return fold(update_id, (*folded.entries, entry))
+        return update
 
     def _read(self, update_id: str) -> Folded:
         if not _ID.fullmatch(update_id):
@@ -136,13 +154,16 @@ class Journal:
         except FileNotFoundError:
             raise NotFoundError(what=f"update {update_id}") from None
         entries = parse(content)
-        if not entries:
-            raise NotFoundError(what=f"a readable record of update {update_id}")
-        return Folded(fold(update_id, entries), entries)
+        try:
+            return Folded(fold(update_id, entries), entries)
+        except ValidationError:
+            raise NotFoundError(what=f"a readable record of update {update_id}") from None
 
-    def _history(self) -> list[Update]:
-        updates = []
+    def _history(self, limit: int | None) -> list[Update]:
+        updates: list[Update] = []
         for update_id in reversed(self._ids()):
+            if len(updates) == limit:
+                break
             try:
                 updates.append(self._read(update_id).update)
             except (NotFoundError, OSError):
@@ -150,12 +171,7 @@ class Journal:
         return updates
 
     def _latest(self) -> Update | None:
-        for update_id in reversed(self._ids()):
-            try:
-                return self._read(update_id).update
-            except (NotFoundError, OSError):
-                log.warning("update record is not readable", update_id=update_id)
-        return None
+        return next(iter(self._history(1)), None)
 
     def _ids(self) -> list[str]:
         try:
@@ -170,11 +186,14 @@ class Journal:
 
 
 def parse(content: bytes) -> tuple[Entry, ...]:
-    """The entries up to the first line that is torn, damaged or out of order: what follows it was never promised."""
+    """The entries up to the first line that is torn, damaged or out of order: what follows it was never promised.
+
+    Unknown fields are skipped here and in `fold`: after an undo, old code reads what newer code has written.
+    """
     entries: list[Entry] = []
     for line in content.split(b"\n")[:-1]:
         try:
-            entry = Entry.model_validate_json(line)
+            entry = Entry.model_validate_json(line, extra="ignore")
         except ValidationError:
             break
         if entry.seq != len(entries) + 1:
@@ -184,7 +203,7 @@ def parse(content: bytes) -> tuple[Entry, ...]:
 
 
 def fold(update_id: str, entries: Iterable[Entry]) -> Update:
-    """The record as of the last entry. Later facts replace earlier ones; notes add up."""
+    """The record as of the last entry. Later facts replace earlier ones; notes add up. Raises ValidationError."""
     fields: dict[str, Any] = {"id": update_id}
     steps: list[Step] = []
     notes: list[str] = []
@@ -197,9 +216,16 @@ def fold(update_id: str, entries: Iterable[Entry]) -> Update:
         if not steps or steps[-1].state is not entry.state:
             steps = [*_closed(steps, entry.at), Step(state=entry.state, started_at=entry.at)]
         if entry.state.final:
-            fields["finished_at"] = entry.at
+            fields.setdefault("finished_at", entry.at)
             steps = _closed(steps, entry.at)
-    return Update.model_validate(fields | {"steps": steps, "notes": notes})
+    return Update.model_validate(fields | {"steps": steps, "notes": notes}, extra="ignore")
+
+
+def _known(facts: dict[str, Any]) -> dict[str, Any]:
+    """Readers skip what they do not know, so a misspelt fact has to be noticed here. Raises TypeError."""
+    if unknown := facts.keys() - Update.model_fields.keys():
+        raise TypeError(f"an update has no field {', '.join(sorted(unknown))}")
+    return facts
 
 
 def _closed(steps: list[Step], at: datetime) -> list[Step]:
@@ -210,19 +236,19 @@ def _closed(steps: list[Step], at: datetime) -> list[Step]:
 
 
 def _append_line(path: Path, entry: Entry) -> None:
-    """Durable when it returns. A torn line of an earlier crash is cut off first, or it would swallow this one."""
+    """Durable when it returns. What readers skip at the end, such as a torn line, is cut off first: it would hide it."""
+    line = json.dumps(entry.snake(), separators=(",", ":"), allow_nan=False).encode() + b"\n"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "r+b") as file:
-        content = file.read()
-        sound = content.rfind(b"\n") + 1
+    # unbuffered: closing the file must not try once more to write what has failed
+    with open(descriptor, "r+b", buffering=0) as file:
+        sound = sum(len(old) + 1 for old in file.read().split(b"\n")[: entry.seq - 1])
+        file.truncate(sound)
         file.seek(sound)
-        file.truncate()
-        line = json.dumps(entry.snake(), separators=(",", ":"), allow_nan=False)
         try:
-            file.write(line.encode() + b"\n")
-            file.flush()
+            while line:
+                line = line[file.write(line) :]
             os.fsync(descriptor)
         except OSError:
             # half a line must not stay: the next writer would have to guess
-            os.ftruncate(descriptor, sound)
+            file.truncate(sound)
             raise

@@ -41,6 +41,11 @@ class Ref:
     kind: RefKind
     name: str
 
+    @property
+    def requested(self) -> str:
+        """What records keep: it parses to the same again."""
+        return f"refs/heads/{self.name}" if self.kind is RefKind.BRANCH else self.name
+
     def candidates(self) -> tuple[str, ...]:
         """The full names to look for at the remote, best first; empty for a commit id."""
         match self.kind:

@@ -1,15 +1,19 @@
 """What the environment says, read once by the composition root. Nothing else reads the environment."""
 
 import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from daemon.errors import ConfigurationError
 
 PREFIX = "REFRESHD_"
+_ADDRESS = re.compile(r"(?:\[(?P<v6>[^\[\]\s]*:[^\[\]\s]*)\]|(?P<host>[^\[\]:\s]*)):(?P<port>[0-9]{1,5})")
+_HIGHEST_PORT = 65535
 
 
 class Address(NamedTuple):
@@ -26,10 +30,10 @@ def _address(value: object) -> object:
         return value
     if value in {"", "none"}:
         return None
-    host, _, port = value.rpartition(":")
-    if not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - the highest port
-        raise ValueError("give host:port, such as 127.0.0.1:3000, or none")
-    return Address(host.removeprefix("[").removesuffix("]") or "0.0.0.0", int(port))  # noqa: S104 - what `:port` means
+    found = _ADDRESS.fullmatch(value)
+    if not found or int(found["port"]) > _HIGHEST_PORT:
+        raise ValueError("give host:port, such as 127.0.0.1:3000 or [::1]:3000, or none")
+    return Address(found["v6"] or found["host"] or "0.0.0.0", int(found["port"]))  # noqa: S104 - what `:port` means
 
 
 def _absolute(path: Path) -> Path:
@@ -44,6 +48,23 @@ def _inside(path: Path) -> Path:
     return path
 
 
+def _one_word(secret: SecretStr) -> SecretStr:
+    """Files and shells add a newline around a token; inside of one there is none."""
+    text = secret.get_secret_value().strip()
+    if not text or not text.isprintable() or " " in text:
+        raise ValueError("it must be one word")
+    return SecretStr(text)
+
+
+def _without_credentials(url: str) -> str:
+    """A URL is shown in messages and in the list of processes."""
+    parts = urlsplit(url)
+    if "@" in parts.netloc and parts.scheme in {"http", "https"}:
+        raise ValueError("it holds credentials; give them in REFRESHD_GIT_TOKEN_FILE or REFRESHD_GIT_TOKEN")
+    return url
+
+
+Token = Annotated[SecretStr, AfterValidator(_one_word)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
@@ -79,11 +100,11 @@ class Settings(BaseModel):
     run_dir: AbsolutePath = Field(
         Path("/run/refreshd"), alias="REFRESHD_RUN_DIR", description="What may vanish with the machine's memory."
     )
-    token: SecretStr | None = Field(None, alias="REFRESHD_TOKEN", description="Bearer token for the TCP listener.")
+    token: Token | None = Field(None, alias="REFRESHD_TOKEN", description="Bearer token for the TCP listener.")
     token_file: AbsolutePath | None = Field(
         None, alias="REFRESHD_TOKEN_FILE", description="A file that holds it, read again for each request."
     )
-    git_token: SecretStr | None = Field(
+    git_token: Token | None = Field(
         None,
         alias="REFRESHD_GIT_TOKEN",
         description="Token for the git remote's host; GITHUB_TOKEN and GITHUB_ACCESS_TOKEN are the fallbacks.",
@@ -91,7 +112,9 @@ class Settings(BaseModel):
     git_token_file: AbsolutePath | None = Field(
         None, alias="REFRESHD_GIT_TOKEN_FILE", description="A file that holds it, read again for each update."
     )
-    git_url: str = Field("", alias="REFRESHD_GIT_URL", description="The remote, where the checkout has no origin.")
+    git_url: Annotated[str, AfterValidator(_without_credentials)] = Field(
+        "", alias="REFRESHD_GIT_URL", description="The remote, where the checkout has no origin."
+    )
     code_dir: Annotated[Path, AfterValidator(_inside)] = Field(
         Path(), alias="REFRESHD_CODE_DIR", description="The folder in the checkout that holds the daemon."
     )
@@ -130,6 +153,17 @@ class Settings(BaseModel):
     @property
     def code_path(self) -> Path:
         return self.repo / self.code_dir
+
+    @property
+    def has_token(self) -> bool:
+        return self.token is not None or self.token_file is not None
+
+    @classmethod
+    def without_secrets(cls, environ: Mapping[str, str]) -> dict[str, str]:
+        """The settings as they are in the environment, for a child that has to be configured as this process is."""
+        secret = {str(field.alias) for name, field in cls.model_fields.items() if name in {"token", "git_token"}}
+        known = {str(field.alias) for field in cls.model_fields.values()} - secret
+        return {name: environ[name] for name in known if name in environ}
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:

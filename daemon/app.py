@@ -1,0 +1,155 @@
+"""The composition root: settings in, application out. The only module that knows everybody."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from aiohttp import web
+
+from daemon.access import Access, Tokens, authorize, read_secret
+from daemon.check import Checker
+from daemon.engine import Engine, Machinery
+from daemon.environment import Environment, detect
+from daemon.installers import Installer
+from daemon.installers.pnpm import PnpmInstaller
+from daemon.installers.uv import UvInstaller
+from daemon.journal import Journal
+from daemon.lock import MachineLock
+from daemon.settings import Settings
+from daemon.snapshots import Snapshots
+from daemon.sources import Source
+from daemon.sources.git import GitSource
+from daemon.sources.mount import MountSource
+from daemon.supervisor import Supervisor
+from daemon.triggers import http, procedures, trpc
+from daemon.undo import Undo
+from daemon.version import Head, VersionReporter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Daemon:
+    """Everything that one process is made of."""
+
+    settings: Settings
+    environment: Environment
+    journal: Journal
+    engine: Engine
+    version: VersionReporter
+    supervisor: Supervisor
+    ready: asyncio.Event
+    app: web.Application
+
+
+async def build(settings: Settings, environ: Mapping[str, str]) -> Daemon:
+    """Wires the collaborators; opens and starts nothing. What HEAD names now is what this process counts as running."""
+    environment = detect(settings)
+    supervisor = Supervisor(settings.notification_fd)
+    journal = Journal(settings.state_dir / "updates")
+    snapshots = Snapshots(folder=settings.state_dir / "snapshots", repo=settings.repo, timeout=settings.apply_timeout)
+    head = Head(settings.repo)
+    version = VersionReporter(
+        repo=settings.repo,
+        head=head,
+        environment=environment.name,
+        os_sha=settings.os_sha or None,
+        last_update=journal.latest,
+        running_sha=await head.read(),
+    )
+    engine = Engine(
+        Machinery(
+            journal=journal,
+            source=_source(settings, environment),
+            installers=_installers(settings),
+            checker=_checker(settings, environ),
+            lock=MachineLock(settings.state_dir / "update.lock"),
+            snapshots=snapshots,
+            undo=Undo(
+                folder=settings.state_dir / "undo",
+                repo=settings.repo,
+                snapshots=snapshots,
+                timeout=settings.undo_timeout,
+            ),
+            head=head,
+            running_sha=version.running_sha,
+            restart=supervisor.leave,
+            unsupported=f"in the environment {environment.name!r} the daemon runs the host's own code",
+        )
+    )
+    ready = asyncio.Event()
+    tokens = Tokens(settings.token, settings.token_file)
+
+    async def guard(request: web.Request, access: Access) -> None:
+        await authorize(request, access, tokens)
+
+    app = web.Application(middlewares=[http.problems], client_max_size=http.MAX_BODY)
+    rest = http.RestApi(engine=engine, journal=journal, version=version, supervisor=supervisor, ready=ready)
+    http.add_routes(app, rest, guard)
+    trpc.add_routes(app, "/api/trpc", trpc.Router(procedures.table(engine=engine, version=version), guard))
+    return Daemon(
+        settings=settings,
+        environment=environment,
+        journal=journal,
+        engine=engine,
+        version=version,
+        supervisor=supervisor,
+        ready=ready,
+        app=app,
+    )
+
+
+def _checker(settings: Settings, environ: Mapping[str, str]) -> Checker:
+    return Checker(
+        code_path=settings.code_path,
+        launcher=settings.launcher,
+        environment=settings.without_secrets(environ),
+        timeout=settings.check_timeout,
+    )
+
+
+def _source(settings: Settings, environment: Environment) -> Source | None:
+    match environment.name:
+        case "local-docker":
+            return MountSource(
+                repo=settings.repo,
+                mount=settings.mount,
+                state_dir=settings.state_dir,
+                stage_timeout=settings.stage_timeout,
+                apply_timeout=settings.apply_timeout,
+            )
+        case "daytona":
+            return GitSource(
+                repo=settings.repo,
+                url=settings.git_url,
+                token=partial(_git_token, settings),
+                run_dir=settings.run_dir,
+                stage_timeout=settings.stage_timeout,
+                apply_timeout=settings.apply_timeout,
+            )
+        case "local":
+            return None
+
+
+async def _git_token(settings: Settings) -> str | None:
+    """Read anew for each update: such tokens live an hour."""
+    if settings.git_token_file:
+        return await asyncio.to_thread(read_secret, settings.git_token_file)
+    return settings.git_token.get_secret_value() if settings.git_token else None
+
+
+def _installers(settings: Settings) -> tuple[Installer, ...]:
+    return (
+        PnpmInstaller(
+            repo=settings.repo,
+            state_dir=settings.state_dir,
+            stage_timeout=settings.stage_timeout,
+            install_timeout=settings.install_timeout,
+        ),
+        UvInstaller(
+            repo=settings.repo,
+            code_dir=settings.code_dir,
+            state_dir=settings.state_dir,
+            stage_timeout=settings.stage_timeout,
+            install_timeout=settings.install_timeout,
+        ),
+    )

@@ -1,0 +1,118 @@
+"""The life of one daemon process: listen, recover, verify, be ready, leave quietly."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+from aiohttp.abc import AbstractAccessLogger
+
+from daemon.app import Daemon
+from daemon.errors import VerifyError
+from daemon.log import get_logger
+from daemon.supervisor import ExitCode
+
+SOCKET_MODE = 0o660
+BACKLOG = 1024
+
+log = get_logger()
+
+
+class AccessLog(AbstractAccessLogger):
+    """One line per request; the path without its query, which may hold a caller's input."""
+
+    @property
+    def enabled(self) -> bool:
+        return True
+
+    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+        log.info(
+            "request answered",
+            method=request.method,
+            path=request.path,
+            status=response.status,
+            peer=request.remote or "unix",
+            seconds=round(time, 4),
+        )
+
+
+async def serve(daemon: Daemon) -> ExitCode:
+    """Returns when the process should end. Raises OSError when it cannot listen."""
+    settings, supervisor = daemon.settings, daemon.supervisor
+    await asyncio.to_thread(_make_folders, settings.run_dir, settings.state_dir)
+    if await daemon.engine.recover():
+        log.warning("code on disk was put back, starting again from it")
+        return ExitCode.RESTART
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, supervisor.leave)
+    runner = web.AppRunner(
+        daemon.app, access_log_class=AccessLog, shutdown_timeout=settings.restart_timeout, keepalive_timeout=75
+    )
+    await runner.setup()
+    try:
+        await _listen(daemon, runner)
+        await daemon.engine.verify(lambda: _ask_itself(daemon))
+        daemon.ready.set()
+        supervisor.ready()
+        log.info("daemon is ready", boot_id=daemon.version.boot_id, sha=daemon.version.running_sha)
+        await supervisor.leaving.wait()
+        await daemon.engine.stop()
+    finally:
+        await runner.cleanup()
+    return ExitCode.RESTART
+
+
+def _make_folders(run_dir: Path, state_dir: Path) -> None:
+    for folder, mode in ((run_dir, 0o755), (state_dir, 0o700)):
+        folder.mkdir(parents=True, exist_ok=True, mode=mode)
+
+
+async def _listen(daemon: Daemon, runner: web.AppRunner) -> None:
+    settings = daemon.settings
+    unix = await asyncio.to_thread(_unix_socket, settings.socket_path)
+    await web.SockSite(runner, unix, backlog=BACKLOG).start()
+    log.info("listening on the Unix socket", path=str(settings.socket_path))
+    if settings.listen:
+        address = settings.listen
+        await web.TCPSite(runner, address.host, address.port, backlog=BACKLOG, reuse_address=True).start()
+        log.info("listening on TCP", address=str(address), token=settings.has_token)
+
+
+def _unix_socket(path: Path) -> socket.socket:
+    """Bound under a temporary name and renamed, so that clients meet the old socket or the new one, never none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with contextlib.suppress(FileNotFoundError):
+        aside.unlink()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(str(aside))
+        aside.chmod(SOCKET_MODE)
+        aside.replace(path)
+    except OSError:
+        listener.close()
+        raise
+    listener.setblocking(False)  # noqa: FBT003 - the standard library's own signature
+    return listener
+
+
+async def _ask_itself(daemon: Daemon) -> None:
+    """A request through the socket, as a client makes it. Raises VerifyError."""
+    settings = daemon.settings
+    connector = aiohttp.UnixConnector(path=str(settings.socket_path))
+    timeout = aiohttp.ClientTimeout(total=settings.verify_timeout)
+    try:
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+            session.get("http://localhost/healthz") as response,
+        ):
+            answer = await response.json()
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        raise VerifyError(reason=f"the daemon does not answer itself ({type(error).__name__})") from None
+    if response.status != 200 or answer.get("boot_id") != daemon.version.boot_id:  # noqa: PLR2004 - success
+        raise VerifyError(reason="another process answers on this daemon's socket")

@@ -1,0 +1,1 @@
+"""Who asks: each trigger parses, submits and phrases the answer."""

@@ -1,0 +1,59 @@
+"""The tRPC procedures: camelCase in, camelCase out, the same engine behind them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from daemon.access import Access
+from daemon.engine import Engine
+from daemon.models import IdempotencyKey, Update, UpdateRequest
+from daemon.refs import parse_ref
+from daemon.states import State
+from daemon.triggers.trpc import Procedure
+from daemon.version import VersionReporter
+
+_FINE = {State.RESTARTING, State.VERIFYING, State.SUCCEEDED, State.UNCHANGED}
+
+
+class SelfUpdateInput(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, alias_generator=to_camel)
+
+    target_ref: str
+    dry_run: bool = False
+    idempotency_key: IdempotencyKey | None = Field(None)
+
+
+def table(*, engine: Engine, version: VersionReporter) -> Mapping[str, Procedure]:
+    async def get_version(_request: web.Request, _input: None) -> dict[str, Any]:
+        return (await version.report()).camel()
+
+    async def self_update(_request: web.Request, given: SelfUpdateInput) -> dict[str, Any]:
+        """Answers when the machine is about to restart, or when the update has ended."""
+        ref = parse_ref(given.target_ref)
+        if given.dry_run:
+            return (await engine.plan(ref)).camel()
+        wanted = UpdateRequest(target_ref=ref.requested, trigger="trpc", idempotency_key=given.idempotency_key)
+        update = await engine.submit(wanted, ref)
+        return result(await engine.wait(update.id))
+
+    return {
+        "getVersion": Procedure(kind="query", access=Access.READ, call=get_version, input=None),
+        "selfUpdate": Procedure(kind="mutation", access=Access.UPDATE, call=self_update, input=SelfUpdateInput),
+    }
+
+
+def result(update: Update) -> dict[str, Any]:
+    """The answer of `selfUpdate`. `success` says that the new code is in place; `getVersion` confirms that it runs."""
+    return {
+        "success": update.state in _FINE,
+        "message": update.message,
+        "updateId": update.id,
+        "from": update.from_commit,
+        "to": update.to_commit,
+        "outcome": update.state,
+        "notes": list(update.notes),
+        "log": update.error.detail if update.error else "",
+    }

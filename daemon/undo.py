@@ -1,0 +1,145 @@
+"""The way back, on disk before the first mutation: a shell program that needs git and nothing of the checkout.
+
+It may be run again after it was killed: each step ends in the same state from wherever it starts. It restores files,
+HEAD with its branch, and the index; dependencies follow from the restored files.
+"""
+
+import asyncio
+import json
+import shlex
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+
+from daemon.files import sync_folder, write_atomically
+from daemon.git import ENVIRONMENT, Git, fixed_options
+from daemon.process import Command, run
+from daemon.snapshots import Snapshot, Snapshots
+
+PROGRAM = "undo.sh"
+SAVED_INDEX = "index"
+INSTALLED = "installed.json"
+
+_SCRIPT = Template("""\
+#!/bin/sh
+# Puts the checkout back to what it was before update $update_id. It may be run again at any time.
+set -eu
+export $environment
+checkout=$checkout
+git_dir=$git_dir
+saved_index=$saved_index
+cd "$$checkout"
+
+checkout_git() { command git $options "$$@"; }
+snapshot_git() {
+  GIT_DIR=$snapshots GIT_WORK_TREE=$checkout GIT_INDEX_FILE=$snapshot_index \\
+    command git $options -c core.bare=false -c core.autocrlf=false "$$@"
+}
+
+# Files: first look at what is there now, so that what the update added is known and goes. Nothing else writes here
+# any more, so locks are left-overs of what was killed.
+rm -f $snapshot_index.lock "$$git_dir/index.lock" "$$git_dir/HEAD.lock"
+snapshot_git add --all --ignore-errors || true
+snapshot_git read-tree -u --reset $tree
+
+# HEAD and its branch, then the index.
+$restore_head
+if [ -e "$$saved_index" ]; then
+  cp "$$saved_index" "$$git_dir/index.undo"
+  mv -f "$$git_dir/index.undo" "$$git_dir/index"
+else
+  rm -f "$$git_dir/index"
+fi
+checkout_git update-index -q --refresh >/dev/null 2>&1 || true
+if [ -e .gitmodules ]; then
+  checkout_git submodule --quiet update --force --no-fetch || true
+fi
+sync
+""")
+
+
+@dataclass(frozen=True)
+class Before:
+    """What the checkout was: HEAD's branch (None when detached) and commit (None when there is none yet)."""
+
+    branch: str | None
+    commit: str | None
+
+
+class Undo:
+    """Prepares, runs and drops the way back of one update at a time."""
+
+    def __init__(self, *, folder: Path, repo: Path, snapshots: Snapshots, timeout: float) -> None:
+        self._folder = folder
+        self._repo = repo
+        self._snapshots = snapshots
+        self._timeout = timeout
+
+    @property
+    def prepared(self) -> bool:
+        return (self._folder / PROGRAM).exists()
+
+    async def prepare(self, update_id: str, snapshot: Snapshot, *, installed: Mapping[str, str]) -> Before:
+        """Durable when it returns. `installed`: the installers' fingerprints, by name."""
+        git = Git(folder=self._repo, timeout=self._timeout)
+        git_dir = Path((await git("rev-parse", "--absolute-git-dir")).text)
+        branch = (await git("symbolic-ref", "--quiet", "HEAD", ok_codes=(0, 1))).text or None
+        commit = (await git("rev-parse", "--verify", "--quiet", "HEAD^{commit}", ok_codes=(0, 1))).text or None
+        before = Before(branch=branch, commit=commit)
+        script = self._script(update_id, snapshot, git_dir, before)
+        await asyncio.to_thread(self._write, script, git_dir / "index", json.dumps(dict(installed)))
+        return before
+
+    async def run(self) -> None:
+        """Raises CommandFailedError or CommandTimeoutError; the checkout is then in no known state."""
+        command = ("sh", self._folder / PROGRAM)
+        await run(Command(argv=command, cwd=self._folder, timeout=self._timeout, shown="undo"))
+
+    async def drop(self) -> None:
+        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+    async def installed(self) -> dict[str, str]:
+        """The fingerprints that were given to `prepare`; empty when they cannot be read."""
+        try:
+            content = await asyncio.to_thread((self._folder / INSTALLED).read_bytes)
+            return {str(name): str(fingerprint) for name, fingerprint in json.loads(content).items()}
+        except (OSError, ValueError, AttributeError):
+            return {}
+
+    def _write(self, script: str, index: Path, installed: str) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir(parents=True, mode=0o700)
+        if index.exists():
+            write_atomically(self._folder / SAVED_INDEX, index.read_bytes())
+        write_atomically(self._folder / INSTALLED, installed.encode())
+        write_atomically(self._folder / PROGRAM, script.encode("utf-8", "surrogateescape"), mode=0o700)
+        sync_folder(self._folder.parent)
+
+    def _script(self, update_id: str, snapshot: Snapshot, git_dir: Path, before: Before) -> str:
+        return _SCRIPT.substitute(
+            update_id=update_id,
+            environment=" ".join(f"{name}={shlex.quote(value)}" for name, value in ENVIRONMENT.items()),
+            options=shlex.join(fixed_options(self._repo)),
+            checkout=_quoted(self._repo),
+            git_dir=_quoted(git_dir),
+            saved_index=_quoted(self._folder / SAVED_INDEX),
+            snapshots=_quoted(self._snapshots.folder),
+            snapshot_index=_quoted(self._snapshots.index),
+            tree=snapshot.tree,
+            restore_head=_restore_head(before),
+        )
+
+
+def _restore_head(before: Before) -> str:
+    """The branch itself was never moved by us: HEAD was detached from it."""
+    if before.branch:
+        return f"checkout_git symbolic-ref HEAD {shlex.quote(before.branch)}"
+    if before.commit:
+        return f"checkout_git update-ref --no-deref HEAD {before.commit}"
+    return ":"
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
