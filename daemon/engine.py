@@ -25,7 +25,7 @@ from daemon.installers import Installer
 from daemon.journal import Journal
 from daemon.lock import MachineLock
 from daemon.log import get_logger
-from daemon.models import Changes, Plan, Preserved, Problem, Update, UpdateRequest
+from daemon.models import Plan, Preserved, Problem, Update, UpdateRequest
 from daemon.refs import Ref, RefKind
 from daemon.snapshots import Snapshot, Snapshots
 from daemon.sources import Source, Staged
@@ -214,7 +214,7 @@ class Engine:
         journal = self._m.journal
         if not work.staged.current:
             await source.apply(work.staged)
-        changes = await self._changes(update_id, before)
+        changes = await self._m.snapshots.changes(before.tree, await self._m.snapshots.tree())
         await journal.advance(update_id, Event.APPLIED, changes=changes.snake())
         strict = source.name == "git"
         notes = [
@@ -239,10 +239,6 @@ class Engine:
     async def _installed(self) -> dict[str, str]:
         found = {installer.name: await installer.installed() for installer in self._m.installers}
         return {name: fingerprint for name, fingerprint in found.items() if fingerprint is not None}
-
-    async def _changes(self, update_id: str, before: Snapshot) -> Changes:
-        after = await self._m.snapshots.take(f"after update {update_id}")
-        return await self._m.snapshots.changes(before.tree, after.tree)
 
     async def _preserved(self, snapshot: Snapshot, head: str | None) -> dict[str, object] | None:
         """Where the local edits are that this update finds."""

@@ -10,10 +10,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from daemon import repository
+from daemon.errors import CheckoutError
 from daemon.files import write_atomically
 from daemon.git import Git, printable
 from daemon.log import get_logger
 from daemon.models import Changes
+from daemon.repository import Repository
 
 LISTED = 200  # names in a record; counts are not cut
 
@@ -43,27 +46,16 @@ class Snapshots:
         self._timeout = timeout
 
     async def take(self, label: str) -> Snapshot:
-        """Durable when it returns. Raises CommandFailedError, NoSpaceError."""
-        await self._ensure_repository()
-        tree = await self._write_tree()
+        """Kept, and durable when it returns. Raises CommandFailedError, CheckoutError."""
+        tree = await self.tree()
         commit = (await self._git()("commit-tree", tree, stdin=label.encode())).text
         await self._git()("update-ref", f"refs/snapshots/{commit}", commit)
         return Snapshot(commit=commit, tree=tree)
 
-    async def changes(self, before: str, after: str) -> Changes:
-        """What differs between two snapshot trees, by content."""
-        result = await self._git()("diff-tree", "-r", "-z", "--no-renames", "--name-status", before, after)
-        return parse_name_status(result.stdout)
-
-    async def changed_since(self, commit: str, tree: str) -> Changes:
-        """What a snapshot tree holds that a commit of the checkout does not: local edits."""
-        objects = (await self._checkout()("rev-parse", "--path-format=absolute", "--git-path", "objects")).text
-        git = self._git(env={"GIT_ALTERNATE_OBJECT_DIRECTORIES": objects})
-        result = await git("diff-tree", "-r", "-z", "--no-renames", "--name-status", f"{commit}^{{tree}}", tree)
-        return parse_name_status(result.stdout)
-
-    async def _write_tree(self) -> str:
-        exclude = (await self._checkout()("rev-parse", "--path-format=absolute", "--git-path", "info/exclude")).text
+    async def tree(self) -> str:
+        """The content id of the checkout as it is now: equal ids, equal files."""
+        await self._ensure_repository()
+        exclude = str((await self._repository()).exclude)
         git = self._git(config={"core.excludesFile": exclude})
         added = await git("add", "--all", "--ignore-errors", ok_codes=(0, 1))
         if added.code:
@@ -74,6 +66,24 @@ class Snapshots:
             literal = self._git(env={"GIT_LITERAL_PATHSPECS": "1"})
             await literal("add", "--force", "--pathspec-from-file=-", "--pathspec-file-nul", stdin=present)
         return (await git("write-tree")).text
+
+    async def changes(self, before: str, after: str) -> Changes:
+        """What differs between two trees, by content."""
+        result = await self._git()("diff-tree", "-r", "-z", "--no-renames", "--name-status", before, after)
+        return parse_name_status(result.stdout)
+
+    async def changed_since(self, commit: str, tree: str) -> Changes:
+        """What a tree holds that a commit of the checkout does not: local edits."""
+        objects = str((await self._repository()).objects)
+        git = self._git(env={"GIT_ALTERNATE_OBJECT_DIRECTORIES": objects})
+        result = await git("diff-tree", "-r", "-z", "--no-renames", "--name-status", f"{commit}^{{tree}}", tree)
+        return parse_name_status(result.stdout)
+
+    async def _repository(self) -> Repository:
+        found = await asyncio.to_thread(repository.find, self._repo)
+        if found is None:
+            raise CheckoutError(path=str(self._repo), reason="it is not a git repository")
+        return found
 
     def _present(self, listed: bytes) -> bytes:
         root = os.fsencode(self._repo)

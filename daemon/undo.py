@@ -9,13 +9,15 @@ import json
 import shlex
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-from daemon.files import sync_folder, write_atomically
-from daemon.git import ENVIRONMENT, Git, fixed_options
+from daemon import repository
+from daemon.errors import CheckoutError
+from daemon.files import disk_full_named, sync_folder, write_atomically
+from daemon.git import ENVIRONMENT, fixed_options
 from daemon.process import Command, run
+from daemon.repository import Repository
 from daemon.snapshots import Snapshot, Snapshots
 
 PROGRAM = "undo.sh"
@@ -60,14 +62,6 @@ sync
 """)
 
 
-@dataclass(frozen=True)
-class Before:
-    """What the checkout was: HEAD's branch (None when detached) and commit (None when there is none yet)."""
-
-    branch: str | None
-    commit: str | None
-
-
 class Undo:
     """Prepares, runs and drops the way back of one update at a time."""
 
@@ -81,16 +75,9 @@ class Undo:
     def prepared(self) -> bool:
         return (self._folder / PROGRAM).exists()
 
-    async def prepare(self, update_id: str, snapshot: Snapshot, *, installed: Mapping[str, str]) -> Before:
-        """Durable when it returns. `installed`: the installers' fingerprints, by name."""
-        git = Git(folder=self._repo, timeout=self._timeout)
-        git_dir = Path((await git("rev-parse", "--absolute-git-dir")).text)
-        branch = (await git("symbolic-ref", "--quiet", "HEAD", ok_codes=(0, 1))).text or None
-        commit = (await git("rev-parse", "--verify", "--quiet", "HEAD^{commit}", ok_codes=(0, 1))).text or None
-        before = Before(branch=branch, commit=commit)
-        script = self._script(update_id, snapshot, git_dir, before)
-        await asyncio.to_thread(self._write, script, git_dir / "index", json.dumps(dict(installed)))
-        return before
+    async def prepare(self, update_id: str, snapshot: Snapshot, *, installed: Mapping[str, str]) -> None:
+        """Durable when it returns. `installed`: the installers' fingerprints, by name. Raises CheckoutError."""
+        await asyncio.to_thread(self._prepare, update_id, snapshot, json.dumps(dict(installed)))
 
     async def run(self) -> None:
         """Raises CommandFailedError or CommandTimeoutError; the checkout is then in no known state."""
@@ -108,37 +95,42 @@ class Undo:
         except (OSError, ValueError, AttributeError):
             return {}
 
-    def _write(self, script: str, index: Path, installed: str) -> None:
+    def _prepare(self, update_id: str, snapshot: Snapshot, installed: str) -> None:
+        found = repository.find(self._repo)
+        if found is None:
+            raise CheckoutError(path=str(self._repo), reason="it is not a git repository")
+        script = self._script(update_id, snapshot, found)
         shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder.mkdir(parents=True, mode=0o700)
-        if index.exists():
-            write_atomically(self._folder / SAVED_INDEX, index.read_bytes())
+        with disk_full_named(self._folder):
+            self._folder.mkdir(parents=True, mode=0o700)
+        if (index := repository.read(found.index)) is not None:
+            write_atomically(self._folder / SAVED_INDEX, index)
         write_atomically(self._folder / INSTALLED, installed.encode())
+        # last: a program that is there is complete
         write_atomically(self._folder / PROGRAM, script.encode("utf-8", "surrogateescape"), mode=0o700)
         sync_folder(self._folder.parent)
 
-    def _script(self, update_id: str, snapshot: Snapshot, git_dir: Path, before: Before) -> str:
+    def _script(self, update_id: str, snapshot: Snapshot, found: Repository) -> str:
         return _SCRIPT.substitute(
             update_id=update_id,
             environment=" ".join(f"{name}={shlex.quote(value)}" for name, value in ENVIRONMENT.items()),
             options=shlex.join(fixed_options(self._repo)),
             checkout=_quoted(self._repo),
-            git_dir=_quoted(git_dir),
+            git_dir=_quoted(found.git_dir),
             saved_index=_quoted(self._folder / SAVED_INDEX),
             snapshots=_quoted(self._snapshots.folder),
             snapshot_index=_quoted(self._snapshots.index),
             tree=snapshot.tree,
-            restore_head=_restore_head(before),
+            restore_head=_restore_head(found),
         )
 
 
-def _restore_head(before: Before) -> str:
+def _restore_head(found: Repository) -> str:
     """The branch itself was never moved by us: HEAD was detached from it."""
-    if before.branch:
-        return f"checkout_git symbolic-ref HEAD {shlex.quote(before.branch)}"
-    if before.commit:
-        return f"checkout_git update-ref --no-deref HEAD {before.commit}"
-    return ":"
+    if branch := found.branch():
+        return f"checkout_git symbolic-ref HEAD {shlex.quote(branch)}"
+    commit = (found.head() or b"").decode("ascii", "replace").strip()
+    return f"checkout_git update-ref --no-deref HEAD {shlex.quote(commit)}"
 
 
 def _quoted(path: Path) -> str:

@@ -6,7 +6,6 @@ could have changed it are the same.
 """
 
 import asyncio
-import os
 import re
 import time
 import uuid
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from daemon import __version__
+from daemon import __version__, repository
 from daemon.errors import RefreshdError
 from daemon.git import Git
 from daemon.log import get_logger
@@ -26,7 +25,6 @@ GIT_TIMEOUT = 30.0  # seconds
 _RACY = 2.0  # seconds; a file changed this recently may change again without its time stamp showing it
 
 _COMMIT = re.compile(rb"([0-9a-f]{40}|[0-9a-f]{64})\n?")
-_SYMBOLIC = re.compile(rb"ref: (refs/[^\n]+)\n?")
 
 log = get_logger()
 
@@ -71,44 +69,19 @@ class _Indirect:
 
 def look(repo: Path) -> tuple[_Indirect | None, str | None]:
     """The commit as far as plain files tell it. (None, None): no repository. (key, None): git has to be asked."""
-    git_dir = _git_dir(repo)
-    head = _read(git_dir / "HEAD") if git_dir else None
-    if git_dir is None or head is None:
+    found = repository.find(repo)
+    head = found.head() if found else None
+    if found is None or head is None:
         return None, None
     if commit := _COMMIT.fullmatch(head):
         return None, commit[1].decode()
-    common = _common_dir(git_dir)
-    if symbolic := _SYMBOLIC.fullmatch(head):
-        name = os.fsdecode(symbolic[1])
-        loose = _read(git_dir / name) or _read(common / name)
+    if branch := found.branch():
+        loose = repository.read(found.git_dir / branch) or repository.read(found.common_dir / branch)
         if loose and (commit := _COMMIT.fullmatch(loose)):
             return None, commit[1].decode()
-    stored = (git_dir / "HEAD", common / "packed-refs", common / "reftable" / "tables.list", common / "refs" / "heads")
-    return _Indirect(head, tuple(map(_stamp, stored))), None
-
-
-def _git_dir(repo: Path) -> Path | None:
-    """`.git` is a folder, or in a linked worktree or a submodule a file that names one."""
-    dot_git = repo / ".git"
-    if dot_git.is_dir():
-        return dot_git
-    pointer = _read(dot_git)
-    if pointer is None or not pointer.startswith(b"gitdir: "):
-        return None
-    return repo / os.fsdecode(pointer.removeprefix(b"gitdir: ").rstrip(b"\n"))
-
-
-def _common_dir(git_dir: Path) -> Path:
-    """Where the refs are that all worktrees of a repository share."""
-    common = _read(git_dir / "commondir")
-    return git_dir / os.fsdecode(common.rstrip(b"\n")) if common else git_dir
-
-
-def _read(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return None
+    common = found.common_dir
+    stored = (common / "packed-refs", common / "reftable" / "tables.list", common / "refs" / "heads")
+    return _Indirect(head, tuple(map(_stamp, (found.git_dir / "HEAD", *stored)))), None
 
 
 def _stamp(path: Path) -> Stamp:

@@ -1,0 +1,64 @@
+"""Where the parts of a checkout's repository are, read from plain files: no git process is needed to find them."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+_SYMBOLIC = re.compile(rb"ref: (refs/[^\n]+)\n?")
+
+
+@dataclass(frozen=True)
+class Repository:
+    """`git_dir` holds HEAD and the index, `common_dir` what all worktrees of the repository share."""
+
+    git_dir: Path
+    common_dir: Path
+
+    @property
+    def index(self) -> Path:
+        return self.git_dir / "index"
+
+    @property
+    def exclude(self) -> Path:
+        return self.common_dir / "info" / "exclude"
+
+    @property
+    def objects(self) -> Path:
+        return self.common_dir / "objects"
+
+    def head(self) -> bytes | None:
+        """The content of HEAD."""
+        return read(self.git_dir / "HEAD")
+
+    def branch(self) -> str | None:
+        """The full name that HEAD points to; None when it is detached."""
+        match = _SYMBOLIC.fullmatch(self.head() or b"")
+        return os.fsdecode(match[1]) if match else None
+
+
+def find(checkout: Path) -> Repository | None:
+    """None where there is no repository. In a linked worktree or a submodule `.git` is a file that names its folder."""
+    git_dir = _git_dir(checkout)
+    if git_dir is None:
+        return None
+    common = read(git_dir / "commondir")
+    common_dir = git_dir / os.fsdecode(common.rstrip(b"\n")) if common else git_dir
+    return Repository(git_dir, common_dir)
+
+
+def _git_dir(checkout: Path) -> Path | None:
+    dot_git = checkout / ".git"
+    if dot_git.is_dir():
+        return dot_git
+    pointer = read(dot_git)
+    if pointer is None or not pointer.startswith(b"gitdir: "):
+        return None
+    return checkout / os.fsdecode(pointer.removeprefix(b"gitdir: ").rstrip(b"\n"))
+
+
+def read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None

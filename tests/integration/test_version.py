@@ -1,0 +1,191 @@
+"""What `sha` and `dirty` say of a real checkout, beside what git says, and what it costs when nothing changed."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from daemon import version
+from daemon.version import Dirty, Head, VersionReporter, look
+from tests.support.world import git
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    git(folder, "config", "user.name", "t")
+    git(folder, "config", "user.email", "t@example.invalid")
+    commit(folder, "one")
+    return folder
+
+
+def commit(repo: Path, content: str) -> str:
+    (repo / "file").write_text(content)
+    git(repo, "add", "file")
+    git(repo, "commit", "--quiet", "--message", content)
+    return git(repo, "rev-parse", "HEAD")
+
+
+async def agrees(head: Head, repo: Path) -> None:
+    assert await head.read() == git(repo, "rev-parse", "HEAD")
+
+
+async def test_each_way_of_moving_head_is_seen_at_once(repo: Path) -> None:
+    head = Head(repo)
+    first = await head.read()
+    await agrees(head, repo)
+    commit(repo, "two")
+    await agrees(head, repo)
+    git(repo, "checkout", "--quiet", "--detach", str(first))
+    await agrees(head, repo)
+    git(repo, "checkout", "--quiet", "-b", "feature/deep/name")
+    commit(repo, "three")
+    await agrees(head, repo)
+    git(repo, "pack-refs", "--all")
+    await agrees(head, repo)
+    git(repo, "update-ref", "refs/heads/feature/deep/name", str(first))
+    await agrees(head, repo)
+    git(repo, "reset", "--quiet", "--hard", "main")
+    git(repo, "pack-refs", "--all", "--prune")
+    await agrees(head, repo)
+
+
+async def test_packed_refs_that_are_rewritten_under_us_are_seen(repo: Path) -> None:
+    head = Head(repo)
+    commits = [commit(repo, name) for name in ("two", "three")]
+    for sha in (*commits, commits[0]):
+        git(repo, "update-ref", "refs/heads/main", sha)
+        git(repo, "pack-refs", "--all", "--prune")
+        assert await head.read() == sha
+
+
+async def test_a_head_file_written_by_hand_is_seen(repo: Path) -> None:
+    head = Head(repo)
+    first = await head.read()
+    second = commit(repo, "two")
+    for sha in (first, second, first):
+        (repo / ".git" / "HEAD").write_text(f"{sha}\n")
+        assert await head.read() == sha
+
+
+async def test_a_symbolic_chain_is_followed(repo: Path) -> None:
+    git(repo, "symbolic-ref", "refs/heads/alias", "refs/heads/main")
+    git(repo, "symbolic-ref", "HEAD", "refs/heads/alias")
+    await agrees(Head(repo), repo)
+
+
+async def test_a_linked_worktree_has_a_head_of_its_own(repo: Path, tmp_path: Path) -> None:
+    linked = tmp_path / "linked"
+    git(repo, "worktree", "add", "--quiet", "-b", "other", str(linked))
+    sha = commit(linked, "two")
+    assert await Head(linked).read() == sha
+    await agrees(Head(linked), linked)
+    await agrees(Head(repo), repo)
+    git(repo, "pack-refs", "--all")
+    await agrees(Head(linked), linked)
+
+
+async def test_a_folder_without_a_repository_has_no_commit(tmp_path: Path) -> None:
+    assert await Head(tmp_path).read() is None
+
+
+async def test_a_repository_without_a_commit_has_none(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet")
+    assert await Head(tmp_path).read() is None
+
+
+async def test_a_damaged_head_is_answered_with_none_and_not_with_an_error(repo: Path) -> None:
+    (repo / ".git" / "HEAD").write_bytes(b"ref: ../../etc/passwd\n")
+    assert await Head(repo).read() is None
+
+
+def test_a_plain_head_needs_no_git_process(repo: Path) -> None:
+    assert look(repo) == (None, git(repo, "rev-parse", "HEAD"))
+
+
+async def test_packed_refs_are_asked_of_git_once_and_then_remembered(
+    repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(version, "_RACY", 0)
+    git(repo, "pack-refs", "--all", "--prune")
+    head = Head(repo)
+    sha = await head.read()
+
+    async def fail() -> str:
+        raise AssertionError("git was asked again")
+
+    monkeypatch.setattr(head, "_ask_git", fail)
+    assert await head.read() == sha
+
+
+async def test_dirty_tells_tracked_staged_and_untracked_changes(repo: Path) -> None:
+    for change in ("tracked", "staged", "untracked"):
+        assert (await Dirty(repo).look("x"))[0] is False
+        (repo / ("new" if change == "untracked" else "file")).write_text("changed")
+        if change == "staged":
+            git(repo, "add", "file")
+        assert (await Dirty(repo).look("x"))[0] is True
+        git(repo, "reset", "--quiet", "--hard")
+        git(repo, "clean", "-fdq")
+
+
+async def test_many_callers_share_one_look(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dirty = Dirty(repo)
+    asked = 0
+    really = dirty._ask_git
+
+    async def counted() -> tuple[bool | None, object]:
+        nonlocal asked
+        asked += 1
+        return await really()
+
+    monkeypatch.setattr(dirty, "_ask_git", counted)
+    answers = await asyncio.gather(*(dirty.look("x") for _ in range(50)))
+    assert asked == 1
+    assert len(set(answers)) == 1
+    await dirty.look("another commit")
+    assert asked == 2
+
+
+async def test_a_look_that_git_cannot_take_is_none(tmp_path: Path) -> None:
+    assert (await Dirty(tmp_path).look("x"))[0] is None
+
+
+@pytest.mark.parametrize(("os_sha", "available"), [(None, None), ("f" * 40, True), ("same", False)])
+async def test_an_update_is_available_when_the_control_plane_runs_another_commit(
+    repo: Path, os_sha: str | None, *, available: bool | None
+) -> None:
+    head = Head(repo)
+    sha = await head.read()
+
+    async def no_update() -> None:
+        return None
+
+    reporter = VersionReporter(
+        repo=repo,
+        head=head,
+        environment="daytona",
+        os_sha=sha if os_sha == "same" else os_sha,
+        last_update=no_update,
+        running_sha=sha,
+    )
+    report = await reporter.report()
+    assert report.update_available is available
+    assert (report.sha, report.running.sha, report.on_disk.sha, report.dirty) == (sha, sha, sha, False)
+
+
+async def test_what_runs_stays_what_it_was_when_the_disk_moves_on(repo: Path) -> None:
+    head = Head(repo)
+    running = await head.read()
+
+    async def no_update() -> None:
+        return None
+
+    reporter = VersionReporter(
+        repo=repo, head=head, environment="daytona", os_sha=None, last_update=no_update, running_sha=running
+    )
+    sha = commit(repo, "two")
+    report = await reporter.report()
+    assert (report.sha, report.on_disk.sha, report.running.sha) == (sha, sha, running)

@@ -1,0 +1,45 @@
+"""One update at a time, whichever process runs it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from daemon.lock import MachineLock
+
+HOLDER = """
+import sys; from pathlib import Path; from daemon.lock import MachineLock
+lock = MachineLock(Path(sys.argv[1])); print(lock.acquire(), flush=True); sys.stdin.read()
+"""
+
+
+def test_the_holder_may_ask_again_and_others_may_not(tmp_path: Path) -> None:
+    first, second = MachineLock(tmp_path / "a" / "lock"), MachineLock(tmp_path / "a" / "lock")
+    assert first.acquire()
+    assert first.acquire()
+    assert not second.acquire()
+    first.release()
+    assert second.acquire()
+    second.release()
+
+
+def test_a_holder_that_was_killed_holds_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    argv = (sys.executable, "-c", HOLDER, str(path))
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == "True\n"
+        assert not MachineLock(path).acquire()
+        holder.kill()
+        holder.wait()
+    lock = MachineLock(path)
+    assert lock.acquire()
+    lock.release()
+
+
+def test_a_link_in_place_of_the_lock_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic link"):
+        MachineLock(tmp_path / "lock").acquire()
+    assert not (tmp_path / "elsewhere").exists()
