@@ -8,6 +8,7 @@ from typing import Annotated, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 
 from daemon.errors import ConfigurationError
 
@@ -194,3 +195,21 @@ def _unknown(name: str, known: set[str]) -> str:
 
 def _sentence(message: str, kind: str) -> str:
     return "it must be set" if kind == "missing" else message.removeprefix("Value error, ")
+
+
+def table() -> str:
+    """Every setting with its default, as Markdown: the README's table."""
+    rows = [
+        f"| `{field.alias}` | {_default(field)} | {field.description} |" for field in Settings.model_fields.values()
+    ]
+    return "\n".join(["| variable | default | what it says |", "| --- | --- | --- |", *rows])
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    return f"`{field.default}`" if field.default not in {None, ""} else "-"
+
+
+if __name__ == "__main__":
+    print(table())  # noqa: T201 - this is the program's output

@@ -1,0 +1,18 @@
+"""The README's generated parts are those that the code prints."""
+
+import re
+from pathlib import Path
+
+from daemon.settings import table
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+def block(name: str) -> str:
+    match = re.search(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", README, re.DOTALL)
+    assert match, f"the README has no block {name}"
+    return match[1]
+
+
+def test_the_settings_are_those_of_the_code() -> None:
+    assert block("settings") == table(), "python -m daemon.settings prints it"
