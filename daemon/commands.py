@@ -53,13 +53,19 @@ def _configured(work: Callable[[Settings], int]) -> int:
         return ExitCode.SYSTEM_CALL_FAILED
 
 
+async def _nothing() -> None:
+    return
+
+
 async def _serve(settings: Settings) -> int:
     return await serve(await build(settings, os.environ))
 
 
 async def _sync(settings: Settings, target_ref: str) -> int:
     machine = await build(settings, os.environ)
+    # whatever the machine's last life left is ended first; there is nothing yet that could be asked
     await machine.engine.recover()
+    await machine.engine.verify(_nothing)
     ref = parse_ref(target_ref)
     try:
         update = await machine.engine.submit(UpdateRequest(target_ref=ref.requested, trigger="boot"), ref)
