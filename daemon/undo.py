@@ -71,10 +71,6 @@ class Undo:
         self._snapshots = snapshots
         self._timeout = timeout
 
-    @property
-    def prepared(self) -> bool:
-        return (self._folder / PROGRAM).exists()
-
     async def prepare(self, update_id: str, snapshot: Snapshot, *, installed: Mapping[str, str]) -> None:
         """Durable when it returns. `installed`: the installers' fingerprints, by name. Raises CheckoutError."""
         await asyncio.to_thread(self._prepare, update_id, snapshot, json.dumps(dict(installed)))

@@ -54,16 +54,19 @@ class FakeSource:
         commit = self.refs.get(ref.name, ref.name)
         if len(commit) != 40:
             raise RefNotFoundError(ref=ref.name, remote="the test")
+        return await asyncio.to_thread(self._staged, commit)
+
+    def _staged(self, commit: str) -> Staged:
         files = git(self.repo, "ls-tree", "-r", "--name-only", commit).split()
         tree = FakeTree({name: git(self.repo, "show", f"{commit}:{name}").encode() for name in files})
         return Staged(commit=commit, ref=None, tree=tree, current=commit == git(self.repo, "rev-parse", "HEAD"))
 
     async def apply(self, staged: Staged) -> None:
         if self.apply_error:
-            (self.repo / "half").write_text("applied")
+            await asyncio.to_thread((self.repo / "half").write_text, "applied")
         _raise_once(self, "apply_error")
         assert staged.commit
-        git(self.repo, "checkout", "--quiet", "--force", "--detach", staged.commit)
+        await asyncio.to_thread(git, self.repo, "checkout", "--quiet", "--force", "--detach", staged.commit)
 
 
 @dataclass
@@ -80,6 +83,9 @@ class FakeInstaller:
         return (await tree.find(lambda path: path.name == "deps")).get("deps")
 
     async def installed(self) -> str | None:
+        return await asyncio.to_thread(self._installed)
+
+    def _installed(self) -> str | None:
         marker = self.repo / "installed"
         return marker.read_text() if marker.exists() else None
 
@@ -89,11 +95,11 @@ class FakeInstaller:
 
     async def install(self, fingerprint: str, *, strict: bool) -> tuple[str, ...]:
         assert strict in {True, False}
-        (self.repo / "installed").unlink(missing_ok=True)
+        await asyncio.to_thread((self.repo / "installed").unlink, missing_ok=True)
         if self.errors:
             raise self.errors.pop(0)
         self.installs.append(fingerprint)
-        (self.repo / "installed").write_text(fingerprint)
+        await asyncio.to_thread((self.repo / "installed").write_text, fingerprint)
         return ()
 
 

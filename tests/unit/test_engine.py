@@ -47,7 +47,7 @@ async def test_an_update_ends_verified_in_the_next_process(world: World) -> None
     assert record.state is State.SUCCEEDED
     assert record.changes
     assert record.changes.files == ("M code",)
-    assert not engine._m.undo.prepared
+    assert not (world.folder / "state" / "undo").exists()
 
 
 async def test_what_is_already_there_is_unchanged_and_does_not_restart(world: World) -> None:

@@ -1,0 +1,147 @@
+"""The command line as argparse knows it. Standard library only, so that --help costs nothing."""
+
+import argparse
+from pathlib import Path
+
+from daemon import __version__
+from daemon.cli.exit_codes import DESCRIPTION
+
+MOST_LISTED = 200
+_LONGEST = 86_400.0  # seconds
+
+_EXAMPLES = """\
+examples:
+  refreshd status
+  refreshd update main
+  refreshd update --branch main --dry-run
+  refreshd update --commit 0123456789abcdef0123456789abcdef01234567 --timeout 300
+  refreshd version --json --url http://127.0.0.1:3000 --token-file token.txt
+  refreshd overlay / --dry-run
+
+environment:
+  REFRESHD_SOCKET or REFRESHD_RUN_DIR   where the Unix socket is (/run/refreshd/refreshd.sock)
+  REFRESHD_TOKEN_FILE or REFRESHD_TOKEN the bearer token that goes with --url
+  NO_COLOR                              no colours
+
+"""
+_UPDATE_EXAMPLES = """\
+examples:
+  refreshd update main
+  refreshd update v1.4.0 --dry-run
+  refreshd update --branch main --no-wait
+  refreshd update main --json --quiet | jq -r .to_commit
+
+With the same --idempotency-key, the same update is joined instead of a second one started.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="refreshd",
+        description="Says which code a machine runs, and refreshes it in place.",
+        epilog=_EXAMPLES + DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"refreshd {__version__}")
+    _Commands(parser).add_all()
+    return parser
+
+
+class _Commands:
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        self._commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+        self._asking = (_connection_options(), _output_options())
+
+    def add_all(self) -> None:
+        self._add_daemon()
+        self._add_reports()
+        self._add_update()
+        self._add_overlay()
+
+    def _add_daemon(self) -> None:
+        self._add("serve", "serving:serve", "run the daemon in the foreground")
+        self._add("check", "serving:check", "import and configure the code, start nothing")
+        sync = self._add("sync", "serving:sync", "refresh once in this process, before the daemon starts")
+        sync.add_argument("ref", nargs="?", metavar="REF", help="branch, tag or full commit id")
+
+    def _add_reports(self) -> None:
+        self._add("version", "reports:version", "say which code is on disk and which one runs", *self._asking)
+        self._add("status", "reports:status", "say how the daemon is; exit 0 when it is healthy", *self._asking)
+        history = self._add("history", "reports:history", "list updates, newest first", *self._asking)
+        history.add_argument(
+            "-n",
+            "--lines",
+            type=_count,
+            default=10,
+            metavar="N",
+            help="how many (10; at most %d)" % MOST_LISTED,  # noqa: UP031 - argparse reads % in help itself
+        )
+
+    def _add_update(self) -> None:
+        update = self._add("update", "update:run", "refresh the code, and wait until it runs", *self._asking)
+        update.epilog = _UPDATE_EXAMPLES
+        target = update.add_mutually_exclusive_group(required=True)
+        target.add_argument("ref", nargs="?", metavar="REF", help="branch, tag, full ref or full commit id")
+        target.add_argument("--branch", metavar="NAME", help="a branch and nothing else")
+        target.add_argument("--commit", metavar="ID", help="a full commit id")
+        update.add_argument("--dry-run", action="store_true", help="say what would be done; touch nothing")
+        update.add_argument(
+            "--wait", action=argparse.BooleanOptionalAction, default=True, help="until the new code runs (the default)"
+        )
+        update.add_argument("--idempotency-key", metavar="KEY", help="the same key is the same request")
+        update.add_argument(
+            "--timeout", type=_seconds, default=1800.0, metavar="SECONDS", help="how long to wait (1800)"
+        )
+
+    def _add_overlay(self) -> None:
+        overlay = self._add("overlay", "overlay:run", "lay the machine's files out in a folder", _output_options())
+        overlay.description = "Lays out the s6 definitions and the entry point of a machine, such as in its image's /."
+        overlay.add_argument("folder", type=Path, metavar="DIR", help="the root of the machine's file system")
+        overlay.add_argument("--force", action="store_true", help="overwrite files that differ")
+        overlay.add_argument("--dry-run", action="store_true", help="say what would be written")
+
+    def _add(self, name: str, where: str, summary: str, *options: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        module, _, function = where.partition(":")
+        command = self._commands.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            parents=options,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        command.set_defaults(module=f"daemon.cli.{module}", function=function)
+        return command
+
+
+def _connection_options() -> argparse.ArgumentParser:
+    parent = argparse.ArgumentParser(add_help=False)
+    where = parent.add_mutually_exclusive_group()
+    where.add_argument("--socket", type=Path, metavar="PATH", help="its Unix socket (the default way)")
+    where.add_argument("--url", metavar="URL", help="its TCP address, such as http://127.0.0.1:3000")
+    parent.add_argument("--token-file", type=Path, metavar="FILE", help="the bearer token for --url")
+    return parent
+
+
+def _output_options() -> argparse.ArgumentParser:
+    parent = argparse.ArgumentParser(add_help=False)
+    parent.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    parent.add_argument("-q", "--quiet", action="store_true", help="no progress and no text; errors are still said")
+    return parent
+
+
+def _count(text: str) -> int:
+    if text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= MOST_LISTED:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"give a number from 1 to {MOST_LISTED}")
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if 0 < seconds <= _LONGEST:  # false for NaN too
+        return seconds
+    raise argparse.ArgumentTypeError(f"give a number of seconds, at most {_LONGEST:g}")

@@ -1,0 +1,36 @@
+"""The typed client of a daemon: what the CLI, the control plane and the tests ask with.
+
+A daemon that updates itself goes away and comes back. So a connection that breaks proves nothing: an update is asked
+for under an idempotency key and asked for again, its progress is resumed where it broke off, and its success is
+believed only when a new process runs the expected commit.
+"""
+
+from daemon.client.connection import DEFAULT_SOCKET, server_url
+from daemon.client.errors import (
+    FailedError,
+    InconsistentError,
+    NoAnswerError,
+    OutcomeError,
+    RefusedError,
+    RolledBackError,
+    TimedOutError,
+    UnreachableError,
+)
+from daemon.client.session import LIMIT, Client, Target, Watcher
+
+__all__ = [
+    "DEFAULT_SOCKET",
+    "LIMIT",
+    "Client",
+    "FailedError",
+    "InconsistentError",
+    "NoAnswerError",
+    "OutcomeError",
+    "RefusedError",
+    "RolledBackError",
+    "Target",
+    "TimedOutError",
+    "UnreachableError",
+    "Watcher",
+    "server_url",
+]

@@ -1,0 +1,293 @@
+"""What can be asked of a daemon, and the one conversation that outlives it: a refresh."""
+
+import asyncio
+import random
+import uuid
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+from urllib.parse import quote
+
+from pydantic import ValidationError
+
+from daemon.client.connection import Answer, Connection, SilentStreamError
+from daemon.client.errors import (
+    InconsistentError,
+    NoAnswerError,
+    TimedOutError,
+    UnreachableError,
+    raise_unless_good,
+)
+from daemon.client.wire import AnyShape, ServerEvent, read_json_shape, read_shape
+from daemon.errors import in_words
+from daemon.journal import Entry
+from daemon.models import Health, Plan, Shape, Update, Version
+from daemon.states import State
+
+TIMEOUT = 10.0  # seconds, for a request that the daemon answers from what it knows
+PATIENCE = 120.0  # seconds
+LIMIT = 1800.0  # seconds, for an update and for working out what one would do
+FIRST_PAUSE = 0.05  # seconds, doubled up to the longest
+LONGEST_PAUSE = 1.0
+
+_BEFORE_RESTART = frozenset({State.REQUESTED, State.STAGING, State.APPLYING, State.INSTALLING, State.CHECKING})
+_UNAVAILABLE = 503
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Target:
+    """What to ask for; a `target_ref` is a branch, a tag, a full ref or a full commit id."""
+
+    name: str
+    kind: Literal["target_ref", "branch", "commit"] = "target_ref"
+
+
+class Watcher:
+    """Told what happens during `Client.refresh`. Each method does nothing here."""
+
+    def accepted(self, update: Update) -> None:
+        """The daemon has recorded the request."""
+
+    def entry(self, entry: Entry) -> None:
+        """The next line of the record; each arrives once and in order."""
+
+    def away(self, reason: str) -> None:
+        """The daemon went away; said once until it is back."""
+
+
+class Client:
+    """One daemon, by Unix socket (the default) or by URL. To be used as an async context manager.
+
+    Every call raises UnreachableError or TimedOutError when no answer comes, and RefusedError when the answer is no.
+    `timeout` is for one request; `patience` is how long the daemon may be away in a row before a call that outlives
+    its restart gives up with TimedOutError. Both in seconds.
+    """
+
+    def __init__(
+        self,
+        socket: Path | None = None,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        timeout: float = TIMEOUT,
+        patience: float = PATIENCE,
+    ) -> None:
+        self._connection = Connection(socket, url, token, timeout)
+        self._patience = patience
+
+    async def __aenter__(self) -> Self:
+        await self._connection.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._connection.__aexit__(kind, error, traceback)
+
+    async def health(self) -> Health:
+        return await self._get(Health, "/healthz")
+
+    async def ready(self) -> bool:
+        """False when the daemon lives and should not be given work."""
+        answer = await self._connection.ask("GET", "/readyz")
+        if answer.status == _UNAVAILABLE:
+            return False
+        self._connection.judge(answer)
+        return True
+
+    async def version(self) -> Version:
+        return await self._get(Version, "/api/v1/version")
+
+    async def updates(self, limit: int | None = None) -> tuple[Update, ...]:
+        """Newest first; at most `limit` of them, or as many as the daemon tells of at once."""
+        query = f"?limit={limit}" if limit else ""
+        return (await self._get(_Updates, f"/api/v1/updates{query}")).updates[:limit]
+
+    async def get(self, update_id: str) -> Update:
+        return await self._get(Update, _path(update_id))
+
+    async def plan(self, target: str | Target, *, limit: float = LIMIT) -> Plan:
+        """What an update would do; nothing is touched. It may fetch, so it may take up to `limit` seconds."""
+        return await self._post(Plan, _body(target) | {"dry_run": True}, limit)
+
+    async def update(
+        self, target: str | Target, *, wait: bool = False, idempotency_key: str | None = None, limit: float = LIMIT
+    ) -> Update:
+        """Asks for an update. With `wait`, returns when it has ended or the daemon is about to restart.
+
+        A request whose fate is unknown is repeated under the same idempotency key, so it cannot start two updates.
+        Raises UnreachableError only if the update was certainly not asked for.
+        """
+
+        async def ask() -> Update:
+            return await self._submit(target, key, wait=wait, limit=limit)
+
+        key = idempotency_key or uuid.uuid4().hex
+        try:
+            return await ask()
+        except NoAnswerError as error:
+            if not error.sent:
+                raise
+            await asyncio.sleep(error.retry_after)
+        return await self._patiently(ask)
+
+    async def follow(
+        self, update_id: str, after_seq: int = 0, *, on_away: Callable[[str], None] | None = None
+    ) -> AsyncGenerator[Entry, None]:
+        """Every entry later than `after_seq`, once and in order, until the update has ended.
+
+        Goes on over the daemon's restart. `on_away` is told why, once for each absence.
+        """
+        absence = _Absence(self._patience, on_away)
+        while True:
+            reason: NoAnswerError = UnreachableError(where=self._connection.where, reason="the stream was cut")
+            try:
+                async with aclosing(self._records(update_id, after_seq)) as records:
+                    async for record in records:
+                        absence.over()
+                        if isinstance(record, Entry):
+                            after_seq = record.seq
+                            yield record
+                        if record.state.final:
+                            return
+            except SilentStreamError:
+                absence.over()
+                continue
+            except NoAnswerError as error:
+                reason = error
+            await absence.endure(reason)
+
+    async def _records(self, update_id: str, after_seq: int) -> AsyncGenerator[Entry | Update, None]:
+        """What one stream holds: entries later than `after_seq`, and the whole update at the end."""
+        async with aclosing(self._connection.events(f"{_path(update_id)}/events", after_seq)) as events:
+            async for event in events:
+                if event.name == "end":
+                    yield self._from_event(Update, event)
+                elif event.name == "entry":
+                    entry = self._from_event(Entry, event)
+                    if entry.seq > after_seq:
+                        yield entry
+
+    async def refresh(
+        self,
+        target: str | Target,
+        *,
+        idempotency_key: str | None = None,
+        limit: float = LIMIT,
+        watcher: Watcher | None = None,
+    ) -> Update:
+        """Asks for an update, follows it to its end over the daemon's restart, and confirms what runs then.
+
+        Returns an update that succeeded or that found nothing to do. Raises FailedError, RolledBackError,
+        InconsistentError with the update; TimedOutError after `limit` seconds, when the update may still go on.
+        """
+        key = idempotency_key or uuid.uuid4().hex
+        try:
+            async with asyncio.timeout(limit):
+                return await self._refresh(target, key, limit, watcher or Watcher())
+        except TimeoutError:
+            raise TimedOutError(what="the update to end", seconds=limit) from None
+
+    async def _refresh(self, target: str | Target, key: str, limit: float, watcher: Watcher) -> Update:
+        before = await self.version()
+        accepted = await self._patiently(lambda: self._submit(target, key, wait=False, limit=limit), watcher.away)
+        watcher.accepted(accepted)
+        async with aclosing(self.follow(accepted.id, on_away=watcher.away)) as entries:
+            async for entry in entries:
+                watcher.entry(entry)
+        ended = await self._patiently(lambda: self.get(accepted.id), watcher.away)
+        raise_unless_good(ended)
+        if ended.state is State.SUCCEEDED:
+            # an update that was joined late may have restarted the daemon before we looked
+            old_boot = before.boot_id if accepted.state in _BEFORE_RESTART else None
+            await self._confirm(ended, old_boot, watcher)
+        return ended
+
+    async def _confirm(self, update: Update, old_boot: str | None, watcher: Watcher) -> None:
+        """Raises InconsistentError when the process that answers is not the one that the update promised."""
+        version = await self._patiently(self.version, watcher.away)
+        if version.last_update and version.last_update.id != update.id:
+            return  # a later update owns the machine by now, and answers for it
+        if version.boot_id == old_boot:
+            doubt = "the process from before the update still answers"
+        elif update.to_commit and version.running.sha != update.to_commit:
+            doubt = f"the daemon runs {version.running.sha} and not {update.to_commit}"
+        else:
+            return
+        raise InconsistentError(sentence=f"cannot confirm update {update.id}: {doubt}", update=update)
+
+    async def _submit(self, target: str | Target, key: str, *, wait: bool, limit: float) -> Update:
+        body = _body(target) | {"wait": wait, "idempotency_key": key}
+        return await self._post(Update, body, limit if wait else None)
+
+    async def _get(self, shape: type[AnyShape], path: str) -> AnyShape:
+        return self._read(shape, *await self._connection.ask_well("GET", path))
+
+    async def _post(self, shape: type[AnyShape], body: dict[str, Any], limit: float | None) -> AnyShape:
+        return self._read(shape, *await self._connection.ask_well("POST", "/api/v1/update", body=body, limit=limit))
+
+    def _read(self, shape: type[AnyShape], answer: Answer, content: dict[str, Any]) -> AnyShape:
+        try:
+            return read_shape(shape, content)
+        except ValidationError as error:
+            raise self._connection.unreadable(answer.status, in_words(error)) from None
+
+    def _from_event(self, shape: type[AnyShape], event: ServerEvent) -> AnyShape:
+        try:
+            return read_json_shape(shape, event.data)
+        except ValidationError as error:
+            raise self._connection.unreadable(200, in_words(error)) from None
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]], on_away: Callable[[str], None] | None = None) -> T:
+        """Asks again while no answer comes. Raises TimedOutError when the daemon stays away."""
+        absence = _Absence(self._patience, on_away)
+        while True:
+            try:
+                return await ask()
+            except NoAnswerError as error:
+                await absence.endure(error)
+
+
+class _Updates(Shape):
+    updates: tuple[Update, ...]
+
+
+class _Absence:
+    """The pauses between attempts, and when to make no more of them."""
+
+    def __init__(self, bound: float, on_away: Callable[[str], None] | None) -> None:
+        self._bound = bound
+        self._on_away = on_away
+        self._since: float | None = None
+        self._pause = FIRST_PAUSE
+
+    def over(self) -> None:
+        self._since = None
+        self._pause = FIRST_PAUSE
+
+    async def endure(self, error: NoAnswerError) -> None:
+        """Returns when it is time to ask again. Raises TimedOutError at the bound."""
+        now = asyncio.get_running_loop().time()
+        if self._since is None:
+            self._since = now
+            if self._on_away:
+                self._on_away(str(error))
+        pause = max(self._pause * random.uniform(0.7, 1.3), error.retry_after)  # noqa: S311 - to spread a fleet's requests
+        if now + pause > self._since + self._bound:
+            raise TimedOutError(what="the daemon to come back", seconds=self._bound, detail=str(error)) from error
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        await asyncio.sleep(pause)
+
+
+def _body(target: str | Target) -> dict[str, Any]:
+    asked = Target(target) if isinstance(target, str) else target
+    return {asked.kind: asked.name}
+
+
+def _path(update_id: str) -> str:
+    return f"/api/v1/updates/{quote(update_id, safe='')}"

@@ -1,0 +1,41 @@
+"""What every test gets: a git that knows nothing of this machine, and a loop in which the daemon must not block."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from blockbuster import BlockBuster, blockbuster_ctx
+
+from tests.support.repos import ISOLATED
+
+
+@pytest.fixture(autouse=True)
+def isolated_git(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home folder is empty. The daemon's own children drop most GIT_ variables: for them the home folder counts."""
+    home = tmp_path_factory.mktemp("home")
+    # caches of package managers change the time that a test takes, not its result
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(caches))
+    monkeypatch.setenv("npm_config_cache", os.environ.get("npm_config_cache") or str(Path.home() / ".npm"))
+    for name in [name for name in os.environ if name.startswith(("GIT_", "SSH_", "XDG_CONFIG"))]:
+        monkeypatch.delenv(name)
+    for name, value in ISOLATED.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HOME", str(home))
+    return home
+
+
+@pytest.fixture(autouse=True)
+def blockbuster() -> Iterator[BlockBuster]:
+    """A blocking call in the event loop fails if it comes from the daemon's code.
+
+    What may: starting a child (the standard library does it that way), a byte into the readiness pipe, and the two
+    small files that tell the commit, which are read for each request in less time than a thread takes to wake up.
+    """
+    with blockbuster_ctx("daemon") as active:
+        active.functions["os.read"].can_block_in("subprocess.py", "_execute_child")
+        active.functions["os.write"].can_block_in("daemon/supervisor.py", "ready")
+        for name in ("os.stat", "io.BufferedReader.read"):
+            active.functions[name].can_block_in("daemon/version.py", "look")
+        yield active
