@@ -43,7 +43,7 @@ class Daemon:
 
 async def build(settings: Settings, environ: Mapping[str, str]) -> Daemon:
     """Wires the collaborators; opens and starts nothing. What HEAD names now is what this process counts as running."""
-    environment = detect(settings)
+    environment = await asyncio.to_thread(detect, settings)
     supervisor = Supervisor(settings.notification_fd)
     journal = Journal(settings.state_dir / "updates")
     snapshots = Snapshots(folder=settings.state_dir / "snapshots", repo=settings.repo, timeout=settings.apply_timeout)

@@ -101,6 +101,9 @@ class Settings(BaseModel):
     run_dir: AbsolutePath = Field(
         Path("/run/refreshd"), alias="REFRESHD_RUN_DIR", description="What may vanish with the machine's memory."
     )
+    log_dir: AbsolutePath = Field(
+        Path("/var/log/refreshd"), alias="REFRESHD_LOG_DIR", description="Where the machine's logger keeps the log."
+    )
     token: Token | None = Field(None, alias="REFRESHD_TOKEN", description="Bearer token for the TCP listener.")
     token_file: AbsolutePath | None = Field(
         None, alias="REFRESHD_TOKEN_FILE", description="A file that holds it, read again for each request."

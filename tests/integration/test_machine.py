@@ -1,7 +1,6 @@
 """The whole way on this host: real s6, a real git server with a token, rsync from a mount, pnpm from the registry."""
 
 import asyncio
-import json
 import subprocess
 
 import pytest
@@ -75,12 +74,7 @@ async def test_changed_dependencies_arrive_with_the_code() -> None:
         await answer(machine)
         async with machine.client() as client:
             await client.refresh("main")
-            library = machine.upstream.tree / "packages/library"
-            manifest = json.loads((library / "package.json").read_text())
-            manifest["dependencies"]["is-odd"] = "3.0.1"
-            machine.upstream.write({"packages/library/package.json": json.dumps(manifest)})
-            subprocess.run(("pnpm", "install", "--lockfile-only"), cwd=library, check=True, capture_output=True)
-            target = machine.upstream.commit({})
+            target = machine.upstream.depend("packages/library", {"is-odd": "3.0.1"})
             assert (await client.refresh(target)).state is State.SUCCEEDED
         assert (machine.repo / "packages/library/node_modules/is-odd/package.json").exists()
 
@@ -105,9 +99,9 @@ async def test_a_failing_post_install_script_is_told_with_its_log_and_undone() -
         async with machine.client() as client:
             await client.refresh("main")
             first = machine.first
-            manifest = json.loads((machine.upstream.tree / "package.json").read_text())
-            manifest["scripts"] = {"postinstall": "echo the-reason-why >&2; exit 3"}
-            broken = machine.upstream.commit({"package.json": json.dumps(manifest)})
+            # pnpm runs the root's own scripts only when it has something to install
+            script = {"postinstall": "echo the-reason-why >&2; exit 3"}
+            broken = machine.upstream.depend(".", {"is-odd": "3.0.1"}, scripts=script)
             with pytest.raises(RolledBackError) as refused:
                 await client.refresh(broken)
             version = await client.version()

@@ -3,6 +3,7 @@
 What an image adds (a user of its own, another root) is the end-to-end tests' business; everything else is as in one.
 """
 
+import json
 import os
 import re
 import shutil
@@ -16,9 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.support.git_server import GitServer
-
 from daemon.client import Client
+from tests.support.git_server import GitServer
 from tests.support.s6 import S6, Service
 
 PROJECT = Path(__file__).parents[2]
@@ -58,8 +58,7 @@ class Upstream:
         shutil.copytree(PROJECT / "daemon", self.tree / "daemon", ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
         self.write(files)
         if "package.json" in files:
-            lock = ("pnpm", "install", "--lockfile-only", "--ignore-scripts")
-            subprocess.run(lock, cwd=self.tree, check=True, capture_output=True, env={**os.environ, "CI": "true"})
+            self._lock()
         self.bare.parent.mkdir(parents=True)
         commit = self._commit("first")
         git(self.tree.parent, "clone", "--quiet", "--bare", self.tree, self.bare)
@@ -82,6 +81,19 @@ class Upstream:
         """A commit after which the daemon itself answers with another version."""
         return self.commit({"daemon/__init__.py": self._with_version(version)}, f"release {version}")
 
+    def depend(self, package: str, dependencies: Mapping[str, str], scripts: Mapping[str, str] | None = None) -> str:
+        """A commit in which a package of the workspace needs more than before."""
+        path = self.tree / package / "package.json"
+        manifest = json.loads(path.read_text())
+        manifest.setdefault("dependencies", {}).update(dependencies)
+        path.write_text(json.dumps(manifest | {"scripts": dict(scripts or {})}))
+        self._lock()
+        return self.commit({}, f"{package} needs {', '.join(dependencies)}")
+
+    def _lock(self) -> None:
+        lock = ("pnpm", "install", "--lockfile-only", "--ignore-scripts", "--no-frozen-lockfile")
+        subprocess.run(lock, cwd=self.tree, check=True, capture_output=True, env={**os.environ, "CI": "true"})
+
     def _with_version(self, version: str) -> str:
         source = (self.tree / "daemon/__init__.py").read_text()
         return re.sub(r'__version__ = ".*"', f'__version__ = "{version}"', source)
@@ -93,12 +105,20 @@ class Upstream:
 
 
 class HostMachine:
-    """One machine. An async context manager; nothing of it is left afterwards, unless `keep`.
+    """One machine. An async context manager; nothing of it is left afterwards.
 
     `mounted`: its code comes from a mount, which is the developers' own tree; else from the git server, with a token.
+    Without `readiness` s6 is not told when the daemon serves, as in a machine that somebody scripted.
     """
 
-    def __init__(self, *, mounted: bool = False, keep: bool = False, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        mounted: bool = False,
+        readiness: bool = True,
+        files: Mapping[str, str] = WORKSPACE,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         # short: the path of a Unix socket has room for 107 bytes
         self.folder = Path(tempfile.mkdtemp(prefix="refreshd-"))
         self.upstream = Upstream(self.folder)
@@ -109,13 +129,14 @@ class HostMachine:
         self.socket = self.run_dir / "refreshd.sock"
         self.port = free_port()
         self._root = self.folder / "root"
-        self._keep = keep
+        self._readiness = readiness
+        self._files = files
         self._more = dict(env or {})
         self._stack = AsyncExitStack()
         self.s6: S6
 
     async def __aenter__(self) -> Self:
-        self.first = self.upstream.create()
+        self.first = self.upstream.create(self._files)
         self.server = self._stack.enter_context(GitServer(self.upstream.bare.parent, token=GIT_TOKEN))
         self._lay_out()
         self.s6 = await self._stack.enter_async_context(self.start())
@@ -125,8 +146,7 @@ class HostMachine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._stack.aclose()
-        if not self._keep:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
     def service(self) -> Service:
@@ -171,6 +191,8 @@ class HostMachine:
 
     def _lay_out(self) -> None:
         shutil.copytree(PROJECT / "s6-overlay", self._root)
+        if not self._readiness:
+            (self._root / "etc/s6-overlay/s6-rc.d/refreshd/notification-fd").unlink()
         (self._root / "opt/refreshd").mkdir(parents=True)
         (self._root / "opt/refreshd/.venv").symlink_to(sys.prefix)
         (self.folder / "token").write_text(TOKEN)

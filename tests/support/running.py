@@ -1,5 +1,6 @@
 """The real application on real sockets, in this process: for the tests of what it answers."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -86,7 +87,7 @@ async def served(folder: Path, **environ: str) -> AsyncIterator[Served]:
     await runner.setup()
     socket = folder / "run" / "refreshd.sock"
     try:
-        await web.SockSite(runner, _unix_socket(socket)).start()
+        await web.SockSite(runner, await asyncio.to_thread(_unix_socket, socket)).start()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         address = runner.addresses[-1]
