@@ -45,6 +45,7 @@ class Git:
     env: Mapping[str, str] = field(default_factory=dict)
     pass_fds: Sequence[int] = ()
     safe: tuple[Path, ...] = ()
+    secrets: Sequence[str] = field(default=(), repr=False)
 
     async def __call__(self, *words: str | bytes, stdin: bytes = b"", ok_codes: Iterable[int] = (0,)) -> Result:
         """Raises what `process.run` raises."""
@@ -57,6 +58,7 @@ class Git:
                 stdin=stdin,
                 pass_fds=self.pass_fds,
                 ok_codes=ok_codes,
+                secrets=self.secrets,
                 shown=f"git {next((w for w in words if isinstance(w, str)), '')}",
             )
         )

@@ -9,11 +9,11 @@ import json
 import os
 import re
 import secrets
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -22,9 +22,13 @@ from daemon.files import disk_full_named, sync_folder
 from daemon.log import get_logger
 from daemon.models import Moment, Shape, Step, Update, now
 from daemon.states import Event, State, after
+from daemon.tasks import uncancelled
 
-_ID = re.compile(r"[0-9]{6,}-[0-9a-f]{6}")
+_ID = re.compile(r"[0-9]{6,12}-[0-9a-f]{6}")
 _OTHER_PROCESS_POLL = 0.5  # seconds; another process may write too (the first sync at boot, the guard)
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 log = get_logger()
 
@@ -51,26 +55,22 @@ class Journal:
     def __init__(self, folder: Path, *, keep: int = 200) -> None:
         self._folder = folder
         self._keep = keep
+        self._writing = asyncio.Lock()
         self._changed = asyncio.Condition()
         self._changes = 0
 
     async def create(self, facts: dict[str, Any]) -> Update:
         """Starts the record of a new update, in state `requested`. Ids sort by age whatever the clock does."""
-        update_id = await asyncio.to_thread(self._create, facts)
-        await self._announce()
+        update_id = await self._write(self._create, facts)
         return await self.get(update_id)
 
     async def advance(self, update_id: str, event: Event, **facts: Any) -> Update:  # noqa: ANN401 - JSON values
         """Moves the update along the table, durably. Raises ImpossibleTransitionError, NoSpaceError."""
-        update = await asyncio.to_thread(self._append, update_id, event, facts)
-        await self._announce()
-        return update
+        return await self._write(self._append, update_id, event, facts)
 
     async def note(self, update_id: str, **facts: Any) -> Update:  # noqa: ANN401 - JSON values
         """Records facts without a transition."""
-        update = await asyncio.to_thread(self._append, update_id, None, facts)
-        await self._announce()
-        return update
+        return await self._write(self._append, update_id, None, facts)
 
     async def get(self, update_id: str) -> Update:
         """Raises NotFoundError."""
@@ -83,7 +83,7 @@ class Journal:
     async def latest(self) -> Update | None:
         return await asyncio.to_thread(self._latest)
 
-    async def follow(self, update_id: str, after_seq: int = 0) -> AsyncIterator[Entry]:
+    async def follow(self, update_id: str, after_seq: int = 0) -> AsyncGenerator[Entry, None]:
         """Every entry later than `after_seq`, as it comes; ends with the entry that ends the update.
 
         Raises NotFoundError.
@@ -97,6 +97,14 @@ class Journal:
             if folded.update.state.final:
                 return
             await self._news(seen)
+
+    async def _write(self, write: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """The write of a cancelled caller ends before the caller goes on: it may want to write what follows."""
+        async with self._writing:
+            try:
+                return await uncancelled(asyncio.to_thread(write, *args, **kwargs))
+            finally:
+                await self._announce()
 
     async def _news(self, seen: int) -> None:
         """Returns when there was a change after the first `seen`, or when another process may have made one."""
@@ -236,7 +244,7 @@ def _closed(steps: list[Step], at: datetime) -> list[Step]:
 
 
 def _append_line(path: Path, entry: Entry) -> None:
-    """Durable when it returns. What readers skip at the end, such as a torn line, is cut off first: it would hide it."""
+    """Durable when it returns. What readers skip at the end, such as a torn line, is cut off: it would hide the new."""
     line = json.dumps(entry.snake(), separators=(",", ":"), allow_nan=False).encode() + b"\n"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     # unbuffered: closing the file must not try once more to write what has failed

@@ -8,7 +8,7 @@ import structlog
 
 
 def configure(log_format: Literal["auto", "json", "pretty"], level: str) -> None:
-    """To standard error, where s6-log and `docker logs` read it."""
+    """To standard error, where s6-log and `docker logs` read it; what libraries log goes the same way."""
     pretty = log_format == "pretty" or (log_format == "auto" and sys.stderr.isatty())
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
@@ -26,8 +26,18 @@ def configure(log_format: Literal["auto", "json", "pretty"], level: str) -> None
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
+        # modules keep their loggers: a cached one would go on writing to a standard error that was replaced
+        cache_logger_on_first_use=False,
     )
+    # used by records that no handler takes, so a program or a test that has handlers of its own keeps them
+    logging.lastResort = _Foreign(logging.WARNING)
+
+
+class _Foreign(logging.Handler):
+    """Records of the standard library's logging, such as asyncio's about an exception that nobody awaited."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        get_logger().log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)
 
 
 def get_logger() -> structlog.typing.FilteringBoundLogger:

@@ -17,7 +17,9 @@ Moment = Annotated[AwareDatetime, PlainSerializer(_iso, return_type=str)]
 
 
 def now() -> datetime:
-    return datetime.now(UTC)
+    """To the millisecond: what is kept in memory equals what is read again."""
+    moment = datetime.now(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 def _printable(text: str) -> str:

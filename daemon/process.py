@@ -11,14 +11,16 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO
 
 from daemon.errors import CheckoutError, CommandFailedError, CommandTimeoutError, ToolMissingError
 from daemon.log import get_logger
+from daemon.redaction import redacted
+from daemon.tasks import uncancelled
 
 TAIL_LINES = 40
 TAIL_BYTES = 4096
@@ -29,14 +31,12 @@ _OURS = "REFRESHD_"
 _MISLEADING = ("GIT_", "PYTHON", "NODE_ENV", "VIRTUAL_ENV", "UV_PROJECT")
 _HARMLESS_GIT = ("GIT_SSL_", "GIT_HTTP_", "GIT_PROXY_")
 
-T = TypeVar("T")
-
 log = get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """One child. `env` is added to what children inherit; `timeout` is in seconds."""
+    """One child. `env` is added to what children inherit; `timeout` is in seconds; `secrets` are never shown."""
 
     argv: Sequence[str | bytes | Path]
     cwd: Path
@@ -46,6 +46,7 @@ class Command:
     pass_fds: Sequence[int] = ()
     ok_codes: Iterable[int] = (0,)
     shown: str = ""
+    secrets: Sequence[str] = field(default=(), repr=False)
 
     @property
     def name(self) -> str:
@@ -70,9 +71,13 @@ class Result:
     @property
     def tail(self) -> str:
         """The last lines of both outputs, fit to be shown."""
-        ends = (self.stdout[-TAIL_BYTES:], self.stderr[-TAIL_BYTES:])
-        lines = [line for end in ends for line in end.decode(errors="replace").splitlines() if line.strip()]
+        ends = (self._end(self.stdout), self._end(self.stderr))
+        lines = [line for end in ends for line in end.splitlines() if line.strip()]
         return "\n".join(lines[-TAIL_LINES:])
+
+    def _end(self, output: bytes) -> str:
+        # cleaned before it is cut: half a secret would not be found
+        return redacted(output[-2 * TAIL_BYTES :].decode(errors="replace"), self.command.secrets)[-TAIL_BYTES:]
 
 
 def inherited_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -109,21 +114,21 @@ async def run(command: Command) -> Result:
 
         starting = asyncio.ensure_future(_start(command, stdin, stdout, stderr))
         try:
-            child = await _uncancelled(starting)
+            child = await uncancelled(starting)
             async with asyncio.timeout(command.timeout):
                 code = await child.wait()
         except TimeoutError:
-            await _uncancelled(_end_group(starting.result()))
+            await uncancelled(_end_group(starting.result()))
             tail = result(-1).tail
             raise CommandTimeoutError(command=command.name, seconds=command.timeout, detail=tail) from None
         except BaseException:  # a cancellation too, and one that arrives while the child is being started
             if not starting.exception():
-                await _uncancelled(_end_group(starting.result()))
+                await uncancelled(_end_group(starting.result()))
             raise
         ended = result(code)
     log.debug("child ended", command=command.name, code=code, seconds=round(ended.seconds, 3), output=ended.tail)
     if code not in command.ok_codes:
-        await _uncancelled(_end_group(child))
+        await uncancelled(_end_group(child))
         raise CommandFailedError(command=command.name, exit_code=code, detail=ended.tail)
     return ended
 
@@ -177,15 +182,20 @@ async def _until_group_gone(group: int) -> None:
             os.killpg(group, 0)
         except ProcessLookupError:
             return
+        if not await asyncio.to_thread(_lives, group):
+            return
         await asyncio.sleep(0.01)
 
 
-async def _uncancelled(work: Awaitable[T]) -> T:
-    """Awaits to the end whatever happens to the caller; a cancellation meanwhile is passed on afterwards."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        while not task.done():
-            await asyncio.wait({task})
-        raise
+def _lives(group: int) -> bool:
+    """False if only zombies are left of it: whoever adopted them may take seconds to look, and they hold nothing."""
+    if not Path("/proc/self/stat").exists():
+        return True
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _parent, its_group, *_ = stat.read_bytes().rpartition(b")")[2].split()
+        except OSError:
+            continue  # it has ended
+        if int(its_group) == group and state not in {b"Z", b"X"}:
+            return True
+    return False

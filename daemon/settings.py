@@ -140,7 +140,7 @@ class Settings(BaseModel):
         600, alias="REFRESHD_UNDO_TIMEOUT", description="Limit for putting the old state back."
     )
     restart_timeout: Seconds = Field(
-        10, alias="REFRESHD_RESTART_TIMEOUT", description="How long requests in flight may take before the exit."
+        5, alias="REFRESHD_RESTART_TIMEOUT", description="How long requests in flight may take before the exit."
     )
     verify_timeout: Seconds = Field(30, alias="REFRESHD_VERIFY_TIMEOUT", description="Limit for the request to itself.")
     log_format: Literal["auto", "json", "pretty"] = Field(

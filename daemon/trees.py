@@ -23,18 +23,18 @@ class FolderTree:
 
     def __init__(self, root: Path, paths: Iterable[bytes]) -> None:
         self._root = root
-        self._paths = tuple(paths)
+        self._paths = frozenset(map(os.fsdecode, paths))
 
     async def find(self, match: Callable[[PurePosixPath], bool]) -> dict[str, str]:
         return await asyncio.to_thread(self._find, match)
 
     def _find(self, match: Callable[[PurePosixPath], bool]) -> dict[str, str]:
-        wanted = (name for path in self._paths if match(PurePosixPath(name := os.fsdecode(path))))
+        wanted = (name for name in sorted(self._paths) if match(PurePosixPath(name)))
         contents = ((name, _content(self._root / name)) for name in wanted)
         return {name: blob_id(content) for name, content in contents if content is not None}
 
     async def read(self, path: str) -> bytes | None:
-        return await asyncio.to_thread(_content, self._root / path)
+        return await asyncio.to_thread(_content, self._root / path) if path in self._paths else None
 
 
 def _content(path: Path) -> bytes | None:

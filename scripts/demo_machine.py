@@ -67,8 +67,8 @@ async def refresh(machine: HostMachine, how: str, commit: str) -> None:
 async def stay(machine: HostMachine) -> None:
     say("the machine stays up until Ctrl-C. Talk to it:")
     for command in (
-        f"uv run refreshd --socket {machine.socket} status",
-        f"uv run refreshd --socket {machine.socket} update main",
+        f"uv run refreshd status --socket {machine.socket}",
+        f"uv run refreshd update main --socket {machine.socket}",
         f"curl --unix-socket {machine.socket} http://localhost/api/v1/version",
         f'curl -H "Authorization: Bearer $(cat {machine.folder}/token)" {machine.url}/api/v1/updates',
     ):
@@ -79,7 +79,7 @@ async def stay(machine: HostMachine) -> None:
 
 def run(machine: HostMachine, *words: str) -> None:
     print(f"{DIM}$ refreshd {' '.join(words)}{PLAIN}", flush=True)
-    subprocess.run((sys.executable, "-m", "daemon", "--socket", str(machine.socket), *words), check=True)
+    subprocess.run((sys.executable, "-m", "daemon", *words, "--socket", str(machine.socket)), check=True)
     print(flush=True)
 
 

@@ -53,7 +53,7 @@ class Upstream:
 
     def create(self, files: Mapping[str, str] = WORKSPACE) -> str:
         """The first commit, with a lockfile that pnpm made."""
-        self.tree.mkdir(parents=True)
+        self.tree.mkdir(parents=True, exist_ok=True)
         git(self.tree, "init", "--quiet", "--initial-branch=main")
         shutil.copytree(PROJECT / "daemon", self.tree / "daemon", ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
         self.write(files)
