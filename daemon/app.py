@@ -104,6 +104,7 @@ def _checker(settings: Settings, environ: Mapping[str, str]) -> Checker:
         launcher=settings.launcher,
         environment=settings.without_secrets(environ),
         timeout=settings.check_timeout,
+        patience=settings.stage_timeout + settings.apply_timeout + settings.install_timeout + settings.check_timeout,
     )
 
 

@@ -182,6 +182,8 @@ class Engine:
             except Exception:  # a defect of ours must not leave the machine half-way
                 log.exception("update met a defect")
                 restart = await self._backward(update.id, InternalError())
+            finally:
+                await self._m.checker.cool()
             if restart:
                 self._restarting = True
                 self._m.restart()
@@ -193,6 +195,8 @@ class Engine:
         journal, head = self._m.journal, await self._m.head.read()
         await journal.advance(update_id, Event.BEGIN, from_commit=head)
         await source.prepare()
+        if ref.name != head:
+            self._m.checker.warm()
         work = await self._stage(source, ref)
         staged = work.staged
         facts = {"to_commit": staged.commit, "ref": staged.ref, "notes": list(staged.notes)}
@@ -221,7 +225,7 @@ class Engine:
             n for installer, fingerprint in work.installs for n in await installer.install(fingerprint, strict=strict)
         ]
         await journal.advance(update_id, Event.INSTALLED, notes=notes)
-        version = await self._m.checker.check()
+        version = await self._m.checker.check(new_libraries=any(i.name == "uv" for i, _ in work.installs))
         message = f"code updated to {_short(work.staged.commit)}, restarting"
         await journal.advance(update_id, Event.CHECKED, message=message)
         log.info("update restarts the daemon", commit=work.staged.commit, version=version)

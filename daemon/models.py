@@ -32,7 +32,9 @@ IdempotencyKey = Annotated[str, Field(min_length=1, max_length=200), AfterValida
 
 
 class Shape(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, defer_build=True
+    )
 
     def snake(self) -> dict[str, Any]:
         return self.model_dump(mode="json", by_alias=False)

@@ -30,12 +30,13 @@ def isolated_git(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempP
 def blockbuster() -> Iterator[BlockBuster]:
     """A blocking call in the event loop fails if it comes from the daemon's code.
 
-    What may: starting a child (the standard library does it that way), a byte into the readiness pipe, and the two
+    What may: starting a child (the standard library does it that way), a byte into an empty pipe, and the two
     small files that tell the commit, which are read for each request in less time than a thread takes to wake up.
     """
     with blockbuster_ctx("daemon") as active:
         active.functions["os.read"].can_block_in("subprocess.py", "_execute_child")
         active.functions["os.write"].can_block_in("daemon/supervisor.py", "ready")
+        active.functions["os.write"].can_block_in("daemon/check.py", "let_go")
         for name in ("os.stat", "io.BufferedReader.read"):
             active.functions[name].can_block_in("daemon/version.py", "look")
         yield active

@@ -61,7 +61,10 @@ class _Commands:
 
     def _add_daemon(self) -> None:
         self._add("serve", "serving:serve", "run the daemon in the foreground")
-        self._add("check", "serving:check", "import and configure the code, start nothing")
+        check = self._add("check", "serving:check", "import and configure the code, start nothing")
+        check.add_argument(
+            "--after-fd", type=int, metavar="N", help="import the libraries, then wait for a byte on descriptor N"
+        )
         sync = self._add("sync", "serving:sync", "refresh once in this process, before the daemon starts")
         sync.add_argument("ref", nargs="?", metavar="REF", help="branch, tag or full commit id")
 

@@ -18,8 +18,11 @@ def short(commit: str | None) -> str:
 
 def of_update(update: Update) -> str:
     """How it ended; for one that has not, how far it is."""
-    lines = [_outcome(update), *(f"note: {note}" for note in update.notes), *_preserved(update.preserved)]
-    return "\n".join(map(printable, lines))
+    changed = (
+        _names(update.changes.files, update.changes.total) if update.changes and update.state is State.SUCCEEDED else []
+    )
+    notes = [f"note: {note}" for note in update.notes]
+    return "\n".join(map(printable, [_outcome(update), *changed, *notes, *_preserved(update.preserved)]))
 
 
 def _outcome(update: Update) -> str:

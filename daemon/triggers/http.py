@@ -31,7 +31,7 @@ log = get_logger()
 class UpdateBody(BaseModel):
     """The body of `POST /api/v1/update`: exactly one of the three names."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
     target_ref: str | None = None
     branch: str | None = None

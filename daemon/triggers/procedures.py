@@ -19,7 +19,7 @@ _FINE = {State.RESTARTING, State.VERIFYING, State.SUCCEEDED, State.UNCHANGED}
 
 
 class SelfUpdateInput(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, alias_generator=to_camel)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, alias_generator=to_camel, defer_build=True)
 
     target_ref: str
     dry_run: bool = False

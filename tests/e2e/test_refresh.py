@@ -169,7 +169,7 @@ async def test_what_is_refused_or_fails_changes_nothing(daytona: Refreshed) -> N
     for ref in ("--upload-pack=x", "../x", "", "a" * 41, "x\x01y"):
         with pytest.raises(RefusedError) as refused:
             await daytona.client.update(ref)
-        assert refused.value.code == "invalid_ref"
+        assert refused.value.refusal == "invalid_ref"
     assert await daytona.client.updates() == ()
     await no_token_no_update(daytona)
     with pytest.raises(FailedError) as unknown:
@@ -187,7 +187,7 @@ async def no_token_no_update(daytona: Refreshed) -> None:
         async with Client(url=daytona.machine.url, token=token) as stranger:
             with pytest.raises(RefusedError) as refused:
                 await stranger.update("main")
-            assert refused.value.status == 401
+            assert refused.value.http_status == 401
             assert (await stranger.health()).boot_id
 
 
@@ -210,7 +210,7 @@ async def test_a_second_request_at_the_same_time_meets_a_conflict(daytona: Refre
     first = await daytona.client.update(daytona.upstream.release("1.0.0"))
     with pytest.raises(RefusedError) as refused:
         await daytona.client.update("other")
-    assert (refused.value.status, refused.value.code) == (409, "update_running")
+    assert (refused.value.http_status, refused.value.refusal) == (409, "update_running")
     assert first.id in str(refused.value)
     last = [entry async for entry in daytona.client.follow(first.id)][-1]
     assert last.state is State.SUCCEEDED

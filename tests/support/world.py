@@ -107,7 +107,14 @@ class FakeChecker(Checker):
     def __init__(self) -> None:
         self.error: RefreshdError | None = None
 
-    async def check(self) -> str:
+    def warm(self) -> None:
+        return
+
+    async def cool(self) -> None:
+        return
+
+    async def check(self, *, new_libraries: bool) -> str:
+        assert new_libraries in {True, False}
         if self.error:
             raise self.error
         return "1"

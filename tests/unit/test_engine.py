@@ -238,7 +238,8 @@ async def test_stopping_in_the_middle_goes_back(world: World) -> None:
     target = world.upstream({"code": "B"})
     hold = asyncio.Event()
 
-    async def slow_check() -> str:
+    async def slow_check(*, new_libraries: bool) -> str:
+        assert not new_libraries
         await hold.wait()
         return "1"
 
