@@ -4,23 +4,31 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from aiohttp import web
 
 from daemon.access import Access, Tokens, authorize, read_secret
+from daemon.bad_targets import BadTargets
 from daemon.check import Checker
-from daemon.engine import Engine, Machinery
+from daemon.engine import Engine
 from daemon.environment import Environment, detect
 from daemon.installers import Installer
 from daemon.installers.pnpm import PnpmInstaller
 from daemon.installers.uv import UvInstaller
 from daemon.journal import Journal
 from daemon.lock import MachineLock
+from daemon.machinery import Machinery
+from daemon.models import Update
+from daemon.pipeline import Pipeline
+from daemon.recovery import Recovery
 from daemon.settings import Settings
 from daemon.snapshots import Snapshots
 from daemon.sources import Source
 from daemon.sources.git import GitSource
 from daemon.sources.mount import MountSource
+from daemon.sources.snapshot import SnapshotSource
+from daemon.starts import Starts
 from daemon.supervisor import Supervisor
 from daemon.triggers import http, procedures, trpc
 from daemon.undo import Undo
@@ -35,6 +43,8 @@ class Daemon:
     environment: Environment
     journal: Journal
     engine: Engine
+    recovery: Recovery
+    starts: Starts
     version: VersionReporter
     supervisor: Supervisor
     ready: asyncio.Event
@@ -54,28 +64,31 @@ async def build(settings: Settings, environ: Mapping[str, str]) -> Daemon:
         environment=environment.name,
         os_sha=settings.os_sha or None,
         last_update=journal.latest,
-        running_sha=await head.read(),
+        # the image's own copy is of no commit of the checkout
+        running_sha=None if settings.rescue else await head.read(),
     )
-    engine = Engine(
-        Machinery(
-            journal=journal,
-            source=_source(settings, environment),
-            installers=_installers(settings),
-            checker=_checker(settings, environ),
-            lock=MachineLock(settings.state_dir / "update.lock"),
-            snapshots=snapshots,
-            undo=Undo(
-                folder=settings.state_dir / "undo",
-                repo=settings.repo,
-                snapshots=snapshots,
-                timeout=settings.undo_timeout,
-            ),
-            head=head,
-            running_sha=version.running_sha,
-            restart=supervisor.leave,
-            unsupported=f"in the environment {environment.name!r} the daemon runs the host's own code",
-        )
+    machinery = Machinery(
+        journal=journal,
+        source=_source(settings, environment),
+        rollback_source=partial(
+            _rollback_source, repo=settings.repo, snapshots=snapshots, timeout=settings.apply_timeout
+        ),
+        installers=_installers(settings),
+        checker=_checker(settings, environ),
+        bad_targets=BadTargets(settings.state_dir / "bad-targets.json"),
+        starts=Starts(settings.state_dir),
+        lock=MachineLock(settings.state_dir / "update.lock"),
+        snapshots=snapshots,
+        undo=Undo(
+            folder=settings.state_dir / "undo", repo=settings.repo, snapshots=snapshots, timeout=settings.undo_timeout
+        ),
+        head=head,
+        running_sha=version.running_sha,
+        restart=supervisor.leave,
+        unsupported=f"in the environment {environment.name!r} the daemon runs the host's own code",
     )
+    pipeline = Pipeline(machinery)
+    engine = Engine(machinery, pipeline)
     ready = asyncio.Event()
     tokens = Tokens(settings.token, settings.token_file)
 
@@ -83,7 +96,9 @@ async def build(settings: Settings, environ: Mapping[str, str]) -> Daemon:
         await authorize(request, access, tokens)
 
     app = web.Application(middlewares=[http.problems], client_max_size=http.MAX_BODY)
-    rest = http.RestApi(engine=engine, journal=journal, version=version, supervisor=supervisor, ready=ready)
+    rest = http.RestApi(
+        engine=engine, journal=journal, version=version, supervisor=supervisor, ready=ready, rescue=settings.rescue
+    )
     http.add_routes(app, rest, guard)
     trpc.add_routes(app, "/api/trpc", trpc.Router(procedures.table(engine=engine, version=version), guard))
     return Daemon(
@@ -91,6 +106,8 @@ async def build(settings: Settings, environ: Mapping[str, str]) -> Daemon:
         environment=environment,
         journal=journal,
         engine=engine,
+        recovery=Recovery(machinery, pipeline),
+        starts=machinery.starts,
         version=version,
         supervisor=supervisor,
         ready=ready,
@@ -129,6 +146,10 @@ def _source(settings: Settings, environment: Environment) -> Source | None:
             )
         case "local":
             return None
+
+
+def _rollback_source(update: Update, *, repo: Path, snapshots: Snapshots, timeout: float) -> Source:
+    return SnapshotSource(repo=repo, snapshots=snapshots, update=update, timeout=timeout)
 
 
 async def _git_token(settings: Settings) -> str | None:

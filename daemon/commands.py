@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import daemon.log
 from daemon import __version__
-from daemon.app import build
+from daemon.app import Daemon, build
 from daemon.errors import ConfigurationError, RefreshdError
-from daemon.models import UpdateRequest
+from daemon.models import Update, UpdateRequest
 from daemon.refs import parse_ref
 from daemon.serve import serve
 from daemon.settings import Settings
@@ -40,6 +40,14 @@ def main_sync(target_ref: str | None) -> int:
     return _configured(lambda settings: asyncio.run(_sync(settings, target_ref or "HEAD")))
 
 
+def main_recover(*, crashing: bool) -> int:
+    """What the guard runs before a start: 0 when the checkout's daemon may be started, 1 when the rescue has to be.
+
+    `crashing`: it was started again and again and did not become stable.
+    """
+    return _configured(lambda settings: asyncio.run(_recover(settings, crashing=crashing)))
+
+
 def _configured(work: Callable[[Settings], int]) -> int:
     try:
         settings = Settings.from_environment(os.environ)
@@ -53,6 +61,39 @@ def _configured(work: Callable[[Settings], int]) -> int:
         return ExitCode.SYSTEM_CALL_FAILED
 
 
+async def _recover(settings: Settings, *, crashing: bool) -> int:
+    machine = await build(settings, os.environ)
+    put_back = await machine.recovery.recover(give_up=True)
+    last = await machine.journal.latest()
+    if last is not None and last.state is State.INCONSISTENT:
+        return 1
+    if not crashing:
+        return 0
+    await machine.starts.clear()
+    return 0 if put_back else await _roll_back_crashing(machine)
+
+
+async def _is_to_blame(machine: Daemon, update: Update) -> bool:
+    if update.state is not State.SUCCEEDED or update.request.rollback_of:
+        return False
+    return not await machine.starts.was_stable_after(update.id)
+
+
+async def _roll_back_crashing(machine: Daemon) -> int:
+    """Code that was verified and then died again and again: back to what ran before it, once."""
+    last = await machine.journal.latest()
+    if last is None or not await _is_to_blame(machine, last):
+        log.error("daemon does not start, and there is no update to blame for it")
+        return 1
+    try:
+        update = await machine.engine.rollback(last.id, trigger="guard")
+    except RefreshdError as error:
+        log.error("daemon does not start, and its last update cannot be rolled back", error=str(error))  # noqa: TRY400
+        return 1
+    update = await machine.engine.wait(update.id)
+    return 0 if update.state is State.RESTARTING else 1
+
+
 async def _nothing() -> None:
     return
 
@@ -64,8 +105,8 @@ async def _serve(settings: Settings) -> int:
 async def _sync(settings: Settings, target_ref: str) -> int:
     machine = await build(settings, os.environ)
     # whatever the machine's last life left is ended first; there is nothing yet that could be asked
-    await machine.engine.recover()
-    await machine.engine.verify(_nothing)
+    await machine.recovery.recover()
+    await machine.recovery.verify(_nothing)
     ref = parse_ref(target_ref)
     try:
         update = await machine.engine.submit(UpdateRequest(target_ref=ref.requested, trigger="boot"), ref)

@@ -179,6 +179,32 @@ class VerifyError(RefreshdError):
 
 
 @dataclass(kw_only=True, eq=False)
+class CrashLoopError(RefreshdError):
+    code = "crash_loop"
+    status = 422
+    template = "cannot keep the new code running: it died {starts} times before it was stable"
+    starts: int
+
+
+@dataclass(kw_only=True, eq=False)
+class BadTargetError(RefreshdError):
+    code = "bad_target"
+    status = 422
+    template = "cannot update to {commit} again: {reason}; ask with force to try all the same"
+    commit: str
+    reason: str
+
+
+@dataclass(kw_only=True, eq=False)
+class NothingToRollBackError(RefreshdError):
+    code = "nothing_to_roll_back"
+    status = 422
+    template = "cannot roll back update {update}: {reason}"
+    update: str
+    reason: str
+
+
+@dataclass(kw_only=True, eq=False)
 class NoSpaceError(RefreshdError):
     code = "no_space"
     status = 507

@@ -49,6 +49,8 @@ class UpdateRequest(Shape):
     target_ref: str
     trigger: str = Field("unknown", description="Who asked: trpc, rest, cli, boot, command-file.")
     idempotency_key: IdempotencyKey | None = None
+    force: bool = Field(default=False, description="Also to a commit that did not run when it was tried before.")
+    rollback_of: str | None = Field(None, description="The update whose state before it is to be restored.")
 
 
 class Problem(Shape):
@@ -102,6 +104,7 @@ class Update(Shape):
     notes: tuple[str, ...] = Field((), description="What the caller should know although nothing failed.")
     error: Problem | None = None
     changes: Changes | None = None
+    snapshot: str | None = Field(None, description="What the checkout held before; a rollback goes back to it.")
     preserved: Preserved | None = None
     steps: tuple[Step, ...] = ()
     started_at: Moment

@@ -7,6 +7,8 @@ open cannot hold us up.
 """
 
 import asyncio
+import contextlib
+import fcntl
 import os
 import signal
 import tempfile
@@ -28,6 +30,8 @@ TERM_GRACE = 3.0  # seconds between TERM and KILL; git removes its lock files in
 
 _SECRETS = ("GITHUB_TOKEN", "GITHUB_ACCESS_TOKEN")
 _OURS = "REFRESHD_"
+_MARK = "CHILD_OF_REFRESHD"
+_START_TIME = 19  # of the fields after the name
 _MISLEADING = ("GIT_", "PYTHON", "NODE_ENV", "VIRTUAL_ENV", "UV_PROJECT")
 _HARMLESS_GIT = ("GIT_SSL_", "GIT_HTTP_", "GIT_PROXY_")
 
@@ -136,13 +140,12 @@ async def run(command: Command) -> Result:
 async def _start(
     command: Command, stdin: IO[bytes], stdout: IO[bytes], stderr: IO[bytes]
 ) -> asyncio.subprocess.Process:
-    if not await asyncio.to_thread(command.cwd.is_dir):
-        raise CheckoutError(path=str(command.cwd), reason="there is no such folder")
+    env = await asyncio.to_thread(_environment, command)
     try:
         return await asyncio.create_subprocess_exec(
             *command.argv,
             cwd=command.cwd,
-            env={**inherited_environment(os.environ), **command.env},
+            env=env,
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
@@ -153,15 +156,63 @@ async def _start(
         raise ToolMissingError(tool=os.fsdecode(command.argv[0])) from None
 
 
+def _environment(command: Command) -> dict[str, str]:
+    """Raises CheckoutError where the folder to run in is missing: otherwise it would look as if the program was."""
+    if not command.cwd.is_dir():
+        raise CheckoutError(path=str(command.cwd), reason="there is no such folder")
+    return {**inherited_environment(os.environ), **command.env, _MARK: _identity(str(os.getpid())) or ""}
+
+
 def _memory_file(name: str) -> IO[bytes]:
     if hasattr(os, "memfd_create"):
-        return open(os.memfd_create(f"refreshd-{name}"), "w+b", buffering=0)
+        descriptor = os.memfd_create(f"refreshd-{name}")
+        # a script that opens /dev/stderr empties the file: what is written after that must not begin with a hole
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, os.O_APPEND)
+        return open(descriptor, "w+b", buffering=0)
     return tempfile.TemporaryFile(buffering=0)
 
 
 def _content(file: IO[bytes]) -> bytes:
     file.seek(0)
     return file.read()
+
+
+async def end_orphans() -> None:
+    """Ends what a daemon that was killed has left running: children are marked with the daemon that started them."""
+    while orphans := await asyncio.to_thread(_orphans):
+        for pid in orphans:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        await asyncio.sleep(0.02)
+
+
+def _orphans() -> list[int]:
+    """Processes whose mark names a daemon that has ended."""
+    return [int(proc.name) for proc in Path("/proc").glob("[0-9]*") if _is_orphan(proc)]
+
+
+def _is_orphan(proc: Path) -> bool:
+    try:
+        environ = (proc / "environ").read_bytes().split(b"\0")
+        state = _stat(proc)[0]
+    except OSError:
+        return False
+    prefix = f"{_MARK}=".encode()
+    marks = [os.fsdecode(entry.removeprefix(prefix)) for entry in environ if entry.startswith(prefix)]
+    return bool(marks) and state != "Z" and _identity(marks[0].partition("-")[0]) != marks[0]
+
+
+def _identity(pid: str) -> str | None:
+    """A process id with its start time, because ids are used again; None when there is no such process."""
+    try:
+        return f"{pid}-{_stat(Path('/proc') / pid)[_START_TIME]}"
+    except OSError:
+        return None
+
+
+def _stat(proc: Path) -> list[str]:
+    """The fields of `stat` after the name, which may hold anything."""
+    return (proc / "stat").read_text(errors="replace").rpartition(")")[2].split()
 
 
 async def _end_group(child: asyncio.subprocess.Process) -> None:

@@ -14,6 +14,7 @@ from aiohttp.abc import AbstractAccessLogger
 from daemon.app import Daemon
 from daemon.errors import VerifyError
 from daemon.log import get_logger
+from daemon.starts import STABLE_AFTER
 from daemon.supervisor import ExitCode
 
 SOCKET_MODE = 0o660
@@ -44,7 +45,7 @@ async def serve(daemon: Daemon) -> ExitCode:
     """Returns when the process should end. Raises OSError when it cannot listen."""
     settings, supervisor = daemon.settings, daemon.supervisor
     await asyncio.to_thread(_make_folders, settings.run_dir, settings.state_dir)
-    if await daemon.engine.recover():
+    if await daemon.recovery.recover():
         log.warning("code on disk was put back, starting again from it")
         return ExitCode.RESTART
     loop = asyncio.get_running_loop()
@@ -56,15 +57,29 @@ async def serve(daemon: Daemon) -> ExitCode:
     await runner.setup()
     try:
         await _listen(daemon, runner)
-        await daemon.engine.verify(lambda: _ask_itself(daemon))
+        if await daemon.recovery.verify(lambda: _ask_itself(daemon)):
+            return ExitCode.RESTART
         daemon.ready.set()
         supervisor.ready()
         log.info("daemon is ready", boot_id=daemon.version.boot_id, sha=daemon.version.running_sha)
-        await supervisor.leaving.wait()
+        await _until_leaving(daemon)
         await daemon.engine.stop()
+        # an end that was meant is no failed start
+        await daemon.starts.clear()
     finally:
         await runner.cleanup()
     return ExitCode.RESTART
+
+
+async def _until_leaving(daemon: Daemon) -> None:
+    """Counts as stable after a while: until then the guard holds a death against the code."""
+    try:
+        async with asyncio.timeout(STABLE_AFTER):
+            await daemon.supervisor.leaving.wait()
+    except TimeoutError:
+        last = await daemon.journal.latest()
+        await daemon.starts.stable_after(last.id if last else None)
+        await daemon.supervisor.leaving.wait()
 
 
 def _make_folders(run_dir: Path, state_dir: Path) -> None:

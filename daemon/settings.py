@@ -127,6 +127,11 @@ class Settings(BaseModel):
         alias="REFRESHD_LAUNCHER",
         description="Program that starts the checkout's daemon; set by the run trampoline. Empty: this interpreter.",
     )
+    rescue: bool = Field(
+        default=False,
+        alias="REFRESHD_RESCUE",
+        description="Set by the guard where the image's own daemon runs because the checkout's does not start.",
+    )
     notification_fd: Annotated[int, Field(ge=3, le=1024)] | None = Field(
         None,
         alias="REFRESHD_NOTIFICATION_FD",
@@ -165,8 +170,8 @@ class Settings(BaseModel):
     @classmethod
     def without_secrets(cls, environ: Mapping[str, str]) -> dict[str, str]:
         """The settings as they are in the environment, for a child that has to be configured as this process is."""
-        secret = {str(field.alias) for name, field in cls.model_fields.items() if name in {"token", "git_token"}}
-        known = {str(field.alias) for field in cls.model_fields.values()} - secret
+        own = {"token", "git_token", "rescue", "notification_fd"}
+        known = {str(field.alias) for name, field in cls.model_fields.items() if name not in own}
         return {name: environ[name] for name in known if name in environ}
 
     @classmethod

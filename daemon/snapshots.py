@@ -48,36 +48,46 @@ class Snapshots:
     async def take(self, label: str) -> Snapshot:
         """Kept, and durable when it returns. Raises CommandFailedError, CheckoutError."""
         tree = await self.tree()
-        commit = (await self._git()("commit-tree", tree, stdin=label.encode())).text
-        await self._git()("update-ref", f"refs/snapshots/{commit}", commit)
+        commit = (await self.git()("commit-tree", tree, stdin=label.encode())).text
+        await self.git()("update-ref", f"refs/snapshots/{commit}", commit)
         return Snapshot(commit=commit, tree=tree)
 
     async def tree(self) -> str:
         """The content id of the checkout as it is now: equal ids, equal files."""
         await self._ensure_repository()
         exclude = str((await self._repository()).exclude)
-        git = self._git(config={"core.excludesFile": exclude})
+        git = self.git(config={"core.excludesFile": exclude})
         added = await git("add", "--all", "--ignore-errors", ok_codes=(0, 1))
         if added.code:
             log.warning("some files cannot be preserved", detail=added.tail)
         # files that are tracked although a rule ignores them: `add --all` passes them over
         ignored = await self._checkout()("ls-files", "-z", "--cached", "--ignored", "--exclude-standard")
         if present := await asyncio.to_thread(self._present, ignored.stdout):
-            literal = self._git(env={"GIT_LITERAL_PATHSPECS": "1"})
+            literal = self.git(env={"GIT_LITERAL_PATHSPECS": "1"})
             await literal("add", "--force", "--pathspec-from-file=-", "--pathspec-file-nul", stdin=present)
         return (await git("write-tree")).text
 
     async def changes(self, before: str, after: str) -> Changes:
         """What differs between two trees, by content."""
-        result = await self._git()("diff-tree", "-r", "-z", "--no-renames", "--name-status", before, after)
+        result = await self.git()("diff-tree", "-r", "-z", "--no-renames", "--name-status", before, after)
         return parse_name_status(result.stdout)
 
     async def changed_since(self, commit: str, tree: str) -> Changes:
         """What a tree holds that a commit of the checkout does not: local edits."""
         objects = str((await self._repository()).objects)
-        git = self._git(env={"GIT_ALTERNATE_OBJECT_DIRECTORIES": objects})
+        git = self.git(env={"GIT_ALTERNATE_OBJECT_DIRECTORIES": objects})
         result = await git("diff-tree", "-r", "-z", "--no-renames", "--name-status", f"{commit}^{{tree}}", tree)
         return parse_name_status(result.stdout)
+
+    async def restore(self, tree: str) -> None:
+        """Makes the files those of a tree, whatever they are now; what git ignores stays."""
+        await self.tree()
+        await self.git()("read-tree", "-u", "--reset", tree)
+
+    async def tree_of(self, commit: str) -> str | None:
+        """None for a snapshot that is not kept any more."""
+        found = await self.git()("rev-parse", "--verify", "--quiet", f"{commit}^{{tree}}", ok_codes=(0, 1, 128))
+        return found.text if found.code == 0 else None
 
     async def _repository(self) -> Repository:
         found = await asyncio.to_thread(repository.find, self._repo)
@@ -97,7 +107,7 @@ class Snapshots:
         await asyncio.to_thread((self.folder / "info").mkdir, exist_ok=True)
         await asyncio.to_thread(write_atomically, self.folder / "info" / "attributes", _EXACT)
 
-    def _git(self, *, config: dict[str, str] | None = None, env: dict[str, str] | None = None) -> Git:
+    def git(self, *, config: dict[str, str] | None = None, env: dict[str, str] | None = None) -> Git:
         return Git(
             folder=self._repo,
             git_dir=self.folder,

@@ -1,6 +1,7 @@
 """Work that must reach its end whatever happens to the one who waits for it."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable
 from typing import TypeVar
 
@@ -14,5 +15,6 @@ async def uncancelled(work: Awaitable[T]) -> T:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         while not task.done():
-            await asyncio.wait({task})
+            with contextlib.suppress(asyncio.CancelledError):  # impatience: the first one is passed on below
+                await asyncio.wait({task})
         raise

@@ -5,6 +5,7 @@ HEAD with its branch, and the index; dependencies follow from the restored files
 """
 
 import asyncio
+import contextlib
 import json
 import shlex
 import shutil
@@ -23,6 +24,7 @@ from daemon.snapshots import Snapshot, Snapshots
 PROGRAM = "undo.sh"
 SAVED_INDEX = "index"
 INSTALLED = "installed.json"
+APPLIED = "applied"
 
 _SCRIPT = Template("""\
 #!/bin/sh
@@ -80,8 +82,19 @@ class Undo:
         command = ("sh", self._folder / PROGRAM)
         await run(Command(argv=command, cwd=self._folder, timeout=self._timeout, shown="undo"))
 
+    async def mark_applied(self) -> None:
+        """From now on the new code is complete: the guard lets it try to start."""
+        await asyncio.to_thread(write_atomically, self._folder / APPLIED, b"")
+
     async def drop(self) -> None:
-        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+        await asyncio.to_thread(self._drop)
+
+    def _drop(self) -> None:
+        """The program first: while it is there, all that it needs is there too."""
+        with contextlib.suppress(FileNotFoundError):
+            (self._folder / PROGRAM).unlink()
+            sync_folder(self._folder)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     async def installed(self) -> dict[str, str]:
         """The fingerprints that were given to `prepare`; empty when they cannot be read."""
@@ -96,7 +109,7 @@ class Undo:
         if found is None:
             raise CheckoutError(path=str(self._repo), reason="it is not a git repository")
         script = self._script(update_id, snapshot, found)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._drop()
         with disk_full_named(self._folder):
             self._folder.mkdir(parents=True, mode=0o700)
         if (index := repository.read(found.index)) is not None:

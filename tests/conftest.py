@@ -17,7 +17,7 @@ def isolated_git(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempP
     # caches of package managers change the time that a test takes, not its result
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(caches))
-    monkeypatch.setenv("npm_config_cache", os.environ.get("npm_config_cache") or str(Path.home() / ".npm"))
+    monkeypatch.setenv("NPM_CONFIG_CACHE", os.environ.get("NPM_CONFIG_CACHE") or str(Path.home() / ".npm"))
     for name in [name for name in os.environ if name.startswith(("GIT_", "SSH_", "XDG_CONFIG"))]:
         monkeypatch.delenv(name)
     for name, value in ISOLATED.items():
@@ -31,7 +31,8 @@ def blockbuster() -> Iterator[BlockBuster]:
     """A blocking call in the event loop fails if it comes from the daemon's code.
 
     What may: starting a child (the standard library does it that way), a byte into an empty pipe, and the two
-    small files that tell the commit, which are read for each request in less time than a thread takes to wake up.
+    small files that tell the commit, which are read for each request in less time than a thread takes to wake up;
+    and pydantic, which looks for its plugins once, when the first model is used.
     """
     with blockbuster_ctx("daemon") as active:
         active.functions["os.read"].can_block_in("subprocess.py", "_execute_child")
@@ -39,4 +40,6 @@ def blockbuster() -> Iterator[BlockBuster]:
         active.functions["os.write"].can_block_in("daemon/check.py", "let_go")
         for name in ("os.stat", "io.BufferedReader.read"):
             active.functions[name].can_block_in("daemon/version.py", "look")
+        for function in active.functions.values():
+            function.can_block_in("pydantic/plugin/_loader.py", "get_plugins")
         yield active

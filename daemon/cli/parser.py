@@ -57,6 +57,7 @@ class _Commands:
         self._add_daemon()
         self._add_reports()
         self._add_update()
+        self._add_rollback()
         self._add_overlay()
 
     def _add_daemon(self) -> None:
@@ -65,6 +66,10 @@ class _Commands:
         check.add_argument(
             "--after-fd", type=int, metavar="N", help="import the libraries, then wait for a byte on descriptor N"
         )
+        recover = self._add(
+            "recover", "serving:recover", "end what a dead daemon left; the guard runs it before a start"
+        )
+        recover.add_argument("--crashing", action="store_true", help="the daemon was started again and again in vain")
         sync = self._add("sync", "serving:sync", "refresh once in this process, before the daemon starts")
         sync.add_argument("ref", nargs="?", metavar="REF", help="branch, tag or full commit id")
 
@@ -89,11 +94,24 @@ class _Commands:
         target.add_argument("--branch", metavar="NAME", help="a branch and nothing else")
         target.add_argument("--commit", metavar="ID", help="a full commit id")
         update.add_argument("--dry-run", action="store_true", help="say what would be done; touch nothing")
-        update.add_argument(
-            "--wait", action=argparse.BooleanOptionalAction, default=True, help="until the new code runs (the default)"
+        update.add_argument("--force", action="store_true", help="also to a commit that did not run when it was tried")
+        update.set_defaults(rollback=False)
+        self._add_waiting(update)
+
+    def _add_rollback(self) -> None:
+        rollback = self._add("rollback", "update:run", "go back to the state before an update", *self._asking)
+        rollback.add_argument(
+            "id", nargs="?", default="last", metavar="ID", help="of the update (the last that succeeded)"
         )
-        update.add_argument("--idempotency-key", metavar="KEY", help="the same key is the same request")
-        update.add_argument(
+        rollback.set_defaults(rollback=True, dry_run=False)
+        self._add_waiting(rollback)
+
+    def _add_waiting(self, command: argparse.ArgumentParser) -> None:
+        command.add_argument(
+            "--wait", action=argparse.BooleanOptionalAction, default=True, help="until the code runs (the default)"
+        )
+        command.add_argument("--idempotency-key", metavar="KEY", help="the same key is the same request")
+        command.add_argument(
             "--timeout", type=_seconds, default=1800.0, metavar="SECONDS", help="how long to wait (1800)"
         )
 

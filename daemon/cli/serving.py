@@ -6,7 +6,7 @@ import runpy
 import sys
 from argparse import Namespace
 
-from daemon.commands import main_check, main_serve, main_sync
+from daemon.commands import main_check, main_recover, main_serve, main_sync
 
 
 def serve(_arguments: Namespace) -> int:
@@ -30,6 +30,10 @@ def _check_when_told(descriptor: int) -> int:
     sys.argv[1:] = ["check"]
     runpy.run_module("daemon", run_name="__main__", alter_sys=True)
     return 0
+
+
+def recover(arguments: Namespace) -> int:
+    return main_recover(crashing=arguments.crashing)
 
 
 def sync(arguments: Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`update`: ask for a refresh and see it through, over the daemon's restart."""
+"""`update` and `rollback`: ask for other code and see it through, over the daemon's restart."""
 
 import shlex
 import sys
@@ -11,7 +11,7 @@ from daemon.cli.asking import ask, connection_words
 from daemon.cli.exit_codes import ExitCode
 from daemon.cli.output import Output
 from daemon.cli.progress import Progress, progress_on
-from daemon.client import Client, Target
+from daemon.client import Client, Rollback, Target
 from daemon.models import Update
 
 
@@ -34,7 +34,7 @@ class _Asking:
         self._progress = Progress() if arguments.quiet else progress_on(sys.stderr, environ)
 
     async def work(self, client: Client, output: Output) -> ExitCode:
-        if self._arguments.dry_run:
+        if self._arguments.dry_run and isinstance(self._target, Target):
             plan = await client.plan(self._target, limit=self._arguments.timeout)
             output.result(texts.of_plan(plan), plan.snake())
         elif not self._arguments.wait:
@@ -63,12 +63,23 @@ class _Asking:
 
     def _again(self) -> str:
         """The same key joins the same update, running or ended."""
-        option = [] if self._target.kind == "target_ref" else [f"--{self._target.kind}"]
-        words = ["refreshd", "update", *option, self._target.name, "--idempotency-key", self._key]
-        return shlex.join([*words, *connection_words(self._arguments)])
+        key = ("--idempotency-key", self._key)
+        return shlex.join(["refreshd", *_words(self._target), *key, *connection_words(self._arguments)])
 
 
-def _target(arguments: Namespace) -> Target:
+def _target(arguments: Namespace) -> Target | Rollback:
+    if arguments.rollback:
+        return Rollback(arguments.id)
     if arguments.branch is not None:
-        return Target(arguments.branch, "branch")
-    return Target(arguments.commit, "commit") if arguments.commit is not None else Target(arguments.ref)
+        return Target(arguments.branch, "branch", arguments.force)
+    if arguments.commit is not None:
+        return Target(arguments.commit, "commit", arguments.force)
+    return Target(arguments.ref, force=arguments.force)
+
+
+def _words(target: Target | Rollback) -> list[str]:
+    """The command that asks for it."""
+    if isinstance(target, Rollback):
+        return ["rollback", target.update_id]
+    option = [] if target.kind == "target_ref" else [f"--{target.kind}"]
+    return ["update", *option, target.name, *(["--force"] if target.force else [])]

@@ -16,7 +16,7 @@ from daemon.client.errors import (
     TimedOutError,
     UnreachableError,
 )
-from daemon.client.session import LIMIT, Client, Target, Watcher
+from daemon.client.session import LIMIT, Client, Rollback, Target, Watcher
 
 __all__ = [
     "DEFAULT_SOCKET",
@@ -27,6 +27,7 @@ __all__ = [
     "NoAnswerError",
     "OutcomeError",
     "RefusedError",
+    "Rollback",
     "RolledBackError",
     "Target",
     "TimedOutError",

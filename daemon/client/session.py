@@ -45,6 +45,33 @@ class Target:
 
     name: str
     kind: Literal["target_ref", "branch", "commit"] = "target_ref"
+    force: bool = False
+
+    @property
+    def path(self) -> str:
+        return "/api/v1/update"
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return {self.kind: self.name} | ({"force": True} if self.force else {})
+
+
+@dataclass(frozen=True)
+class Rollback:
+    """Back to the state before an update; by default before the last one that succeeded."""
+
+    update_id: str = "last"
+
+    @property
+    def path(self) -> str:
+        return f"{_path(self.update_id)}/rollback"
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return {}
+
+
+Order = str | Target | Rollback
 
 
 class Watcher:
@@ -113,10 +140,11 @@ class Client:
 
     async def plan(self, target: str | Target, *, limit: float = LIMIT) -> Plan:
         """What an update would do; nothing is touched. It may fetch, so it may take up to `limit` seconds."""
-        return await self._post(Plan, _body(target) | {"dry_run": True}, limit)
+        order = _order(target)
+        return await self._post(Plan, order.path, order.body | {"dry_run": True}, limit)
 
     async def update(
-        self, target: str | Target, *, wait: bool = False, idempotency_key: str | None = None, limit: float = LIMIT
+        self, target: Order, *, wait: bool = False, idempotency_key: str | None = None, limit: float = LIMIT
     ) -> Update:
         """Asks for an update. With `wait`, returns when it has ended or the daemon is about to restart.
 
@@ -173,9 +201,13 @@ class Client:
                     if entry.seq > after_seq:
                         yield entry
 
+    async def rollback(self, update_id: str = "last") -> Update:
+        """Goes back to the state before an update, and confirms it as `refresh` does. Raises what `refresh` raises."""
+        return await self.refresh(Rollback(update_id))
+
     async def refresh(
         self,
-        target: str | Target,
+        target: Order,
         *,
         idempotency_key: str | None = None,
         limit: float = LIMIT,
@@ -193,7 +225,7 @@ class Client:
         except TimeoutError:
             raise TimedOutError(what="the update to end", seconds=limit) from None
 
-    async def _refresh(self, target: str | Target, key: str, limit: float, watcher: Watcher) -> Update:
+    async def _refresh(self, target: Order, key: str, limit: float, watcher: Watcher) -> Update:
         before = await self.version()
         accepted = await self._patiently(lambda: self._submit(target, key, wait=False, limit=limit), watcher.away)
         watcher.accepted(accepted)
@@ -221,15 +253,16 @@ class Client:
             return
         raise InconsistentError(sentence=f"cannot confirm update {update.id}: {doubt}", update=update)
 
-    async def _submit(self, target: str | Target, key: str, *, wait: bool, limit: float) -> Update:
-        body = _body(target) | {"wait": wait, "idempotency_key": key}
-        return await self._post(Update, body, limit if wait else None)
+    async def _submit(self, target: Order, key: str, *, wait: bool, limit: float) -> Update:
+        order = _order(target)
+        body = order.body | {"wait": wait, "idempotency_key": key}
+        return await self._post(Update, order.path, body, limit if wait else None)
 
     async def _get(self, shape: type[AnyShape], path: str) -> AnyShape:
         return self._read(shape, *await self._connection.ask_well("GET", path))
 
-    async def _post(self, shape: type[AnyShape], body: dict[str, Any], limit: float | None) -> AnyShape:
-        return self._read(shape, *await self._connection.ask_well("POST", "/api/v1/update", body=body, limit=limit))
+    async def _post(self, shape: type[AnyShape], path: str, body: dict[str, Any], limit: float | None) -> AnyShape:
+        return self._read(shape, *await self._connection.ask_well("POST", path, body=body, limit=limit))
 
     def _read(self, shape: type[AnyShape], answer: Answer, content: dict[str, Any]) -> AnyShape:
         try:
@@ -284,9 +317,8 @@ class _Absence:
         await asyncio.sleep(pause)
 
 
-def _body(target: str | Target) -> dict[str, Any]:
-    asked = Target(target) if isinstance(target, str) else target
-    return {asked.kind: asked.name}
+def _order(target: Order) -> Target | Rollback:
+    return Target(target) if isinstance(target, str) else target
 
 
 def _path(update_id: str) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -13,16 +13,18 @@ from daemon.engine import Engine
 from daemon.errors import BadRequestError, InternalError, RefreshdError, UnsupportedMediaTypeError, in_words
 from daemon.journal import Journal
 from daemon.log import get_logger
-from daemon.models import IdempotencyKey, UpdateRequest
+from daemon.models import IdempotencyKey, Update, UpdateRequest
 from daemon.refs import Ref, parse_branch, parse_commit, parse_ref
 from daemon.supervisor import Supervisor
 from daemon.version import VersionReporter
 
 API = "/api/v1"
 MAX_BODY = 64 * 1024  # bytes
+LAST = "last"  # in place of an id: the last update that succeeded
 PING_EVERY = 15.0  # seconds; proxies close a stream that is silent for longer
 MAX_LISTED = 200
 
+Body = TypeVar("Body", bound=BaseModel)
 Authorize = Callable[[web.Request, Access], Awaitable[None]]
 
 log = get_logger()
@@ -38,6 +40,7 @@ class UpdateBody(BaseModel):
     commit: str | None = None
     wait: bool = False
     dry_run: bool = False
+    force: bool = False
     idempotency_key: IdempotencyKey | None = Field(None)
 
     @model_validator(mode="after")
@@ -53,6 +56,15 @@ class UpdateBody(BaseModel):
         return parse_commit(self.commit) if self.commit is not None else parse_ref(self.target_ref or "")
 
 
+class RollbackBody(BaseModel):
+    """The body of `POST /api/v1/updates/{id}/rollback`; an empty one will do."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
+
+    wait: bool = False
+    idempotency_key: IdempotencyKey | None = Field(None)
+
+
 class RestApi:
     """The handlers; every body is three lines: read, ask, answer."""
 
@@ -64,15 +76,17 @@ class RestApi:
         version: VersionReporter,
         supervisor: Supervisor,
         ready: asyncio.Event,
+        rescue: bool,
     ) -> None:
         self._engine = engine
         self._journal = journal
         self._version = version
         self._supervisor = supervisor
         self._ready = ready
+        self._alive = "rescue" if rescue else "alive"
 
     async def healthz(self, _request: web.Request) -> web.Response:
-        return web.json_response((await self._version.health("alive")).snake())
+        return web.json_response((await self._version.health(self._alive)).snake())
 
     async def readyz(self, _request: web.Request) -> web.Response:
         """Ready from the moment that this process has asked itself, until it leaves."""
@@ -84,16 +98,28 @@ class RestApi:
         return web.json_response((await self._version.report()).snake())
 
     async def update(self, request: web.Request) -> web.Response:
-        body = await read_update_body(request)
+        body = await read_body(request, UpdateBody)
         ref = body.ref()
         if body.dry_run:
             return web.json_response((await self._engine.plan(ref)).snake())
-        wanted = UpdateRequest(target_ref=ref.requested, trigger="rest", idempotency_key=body.idempotency_key)
-        update = await self._engine.submit(wanted, ref)
-        if body.wait:
-            update = await self._engine.wait(update.id)
+        wanted = UpdateRequest(
+            target_ref=ref.requested, trigger="rest", idempotency_key=body.idempotency_key, force=body.force
+        )
+        return await self._accepted(await self._engine.submit(wanted, ref), wait=body.wait)
+
+    async def rollback(self, request: web.Request) -> web.Response:
+        body = await read_body(request, RollbackBody)
+        update_id = request.match_info["id"]
+        update = await self._engine.rollback(
+            None if update_id == LAST else update_id, trigger="rest", idempotency_key=body.idempotency_key
+        )
+        return await self._accepted(update, wait=body.wait)
+
+    async def _accepted(self, update: Update, *, wait: bool) -> web.Response:
         headers = {"Location": f"{API}/updates/{update.id}"}
-        return web.json_response(update.snake(), status=200 if body.wait else 202, headers=headers)
+        if wait:
+            update = await self._engine.wait(update.id)
+        return web.json_response(update.snake(), status=200 if wait else 202, headers=headers)
 
     async def updates(self, request: web.Request) -> web.Response:
         limit = _limit(request.query.get("limit"))
@@ -150,6 +176,7 @@ def routes(api: RestApi) -> tuple[Route, ...]:
         Route("POST", f"{API}/update", Access.UPDATE, api.update),
         Route("GET", f"{API}/updates", Access.READ, api.updates),
         Route("GET", f"{API}/updates/{{id}}", Access.READ, api.get_update),
+        Route("POST", f"{API}/updates/{{id}}/rollback", Access.UPDATE, api.rollback),
         Route("GET", f"{API}/updates/{{id}}/events", Access.READ, api.events),
     )
 
@@ -219,7 +246,7 @@ def _problem_response(body: dict[str, object], status: int) -> web.Response:
     return web.json_response(body, status=status, content_type="application/problem+json")
 
 
-async def read_update_body(request: web.Request) -> UpdateBody:
+async def read_body(request: web.Request, model: type[Body]) -> Body:
     """Raises BadRequestError in words that do not quote the input, and UnsupportedMediaTypeError.
 
     Only JSON is read: a form of another site can be sent without asking, JSON cannot.
@@ -227,7 +254,7 @@ async def read_update_body(request: web.Request) -> UpdateBody:
     if request.content_type != "application/json":
         raise UnsupportedMediaTypeError(given=request.content_type)
     try:
-        return UpdateBody.model_validate_json(await request.read())
+        return model.model_validate_json(await request.read() or b"{}")
     except ValidationError as error:
         raise BadRequestError(reason=in_words(error)) from None
 

@@ -23,6 +23,14 @@ class SelfUpdateInput(BaseModel):
 
     target_ref: str
     dry_run: bool = False
+    force: bool = False
+    idempotency_key: IdempotencyKey | None = Field(None)
+
+
+class RollbackInput(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, alias_generator=to_camel, defer_build=True)
+
+    id: str | None = None
     idempotency_key: IdempotencyKey | None = Field(None)
 
 
@@ -35,13 +43,21 @@ def table(*, engine: Engine, version: VersionReporter) -> Mapping[str, Procedure
         ref = parse_ref(given.target_ref)
         if given.dry_run:
             return (await engine.plan(ref)).camel()
-        wanted = UpdateRequest(target_ref=ref.requested, trigger="trpc", idempotency_key=given.idempotency_key)
+        wanted = UpdateRequest(
+            target_ref=ref.requested, trigger="trpc", idempotency_key=given.idempotency_key, force=given.force
+        )
         update = await engine.submit(wanted, ref)
+        return result(await engine.wait(update.id))
+
+    async def rollback(_request: web.Request, given: RollbackInput) -> dict[str, Any]:
+        """Answers as `selfUpdate` does; without an id, it goes back before the last update that succeeded."""
+        update = await engine.rollback(given.id, trigger="trpc", idempotency_key=given.idempotency_key)
         return result(await engine.wait(update.id))
 
     return {
         "getVersion": Procedure(kind="query", access=Access.READ, call=get_version, input=None),
         "selfUpdate": Procedure(kind="mutation", access=Access.UPDATE, call=self_update, input=SelfUpdateInput),
+        "rollback": Procedure(kind="mutation", access=Access.UPDATE, call=rollback, input=RollbackInput),
     }
 
 

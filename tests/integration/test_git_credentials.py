@@ -87,6 +87,13 @@ class TestTheTokenIsGiven:
         lab.checkout.git("config", f"url.{baked}.insteadOf", lab.server.url)
         assert (await lab.stage("main")).commit == lab.work.head
 
+    @pytest.mark.parametrize("scope", ["", "/", "/project.git"])
+    async def test_instead_of_an_older_one_in_a_header(self, lab: GitLab, scope: str) -> None:
+        option = f"http.{lab.server.url}{scope}.extraHeader"
+        lab.checkout.git("config", option, f"Authorization: Basic {BAKED}")
+        assert (await lab.stage("main")).commit == lab.work.head
+        assert not any(BAKED in str(request.authorization) for request in lab.server.requests)
+
     async def test_instead_of_what_a_helper_of_the_user_would_answer(self, lab: GitLab) -> None:
         for option in ("credential.helper", f"credential.{lab.server.url}.helper"):
             lab.checkout.git("config", option, f"!echo asked >>{lab.folder}/asked; echo password={BAKED};:")
@@ -114,6 +121,7 @@ class TestWithoutAToken:
             lab.server.token = "another"
             with pytest.raises(RemoteError) as caught:
                 await lab.stage("main")
+        assert logs
         assert TOKEN not in f"{caught.value} {caught.value.detail} {logs}"
 
     async def test_a_token_that_cannot_be_read_fails_the_stage(self, lab: GitLab) -> None:
@@ -239,6 +247,7 @@ class TestWhereItNeverIs:
         with structlog.testing.capture_logs() as logs, pytest.raises(RemoteError) as caught:
             await lab.stage("main")
         said = f"{caught.value!r} {caught.value} {caught.value.detail} {caught.value.__cause__!r}"
+        assert any("your token is ***" in str(line) for line in logs)
         assert TOKEN not in said + str(logs)
 
     async def test_not_in_a_child_of_another_step(self, lab: GitLab) -> None:

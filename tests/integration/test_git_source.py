@@ -109,7 +109,7 @@ class TestFinding:
     async def test_dev_is_not_foo_dev(self, lab: GitLab, options: tuple[str, ...]) -> None:
         lab.clone(*options)
         lab.push("HEAD:refs/heads/foo/dev", "HEAD:refs/heads/refs/heads/dev")
-        with pytest.raises(RefNotFoundError, match="cannot find 'dev'.*neither a branch nor a tag"):
+        with pytest.raises(RefNotFoundError, match=r"cannot find 'dev'.*neither a branch nor a tag"):
             await lab.stage("dev")
 
     async def test_an_abbreviated_id_is_answered_with_advice(self, lab: GitLab) -> None:
@@ -448,6 +448,12 @@ class TestPartialClones:
             await source.apply(staged)
             assert (lab.checkout.read("code"), lab.server.paths) == (expected, [])
             lab.server.fault = ""
+
+    async def test_a_new_commit_arrives_whole_in_one_fetch(self, lab: GitLab) -> None:
+        lab.clone("--filter=blob:none")
+        lab.publish({"code": "new\n"})
+        await lab.refresh("main")
+        assert [path.partition("?")[0] for path in lab.server.paths].count("GET /project.git/info/refs") == 1
 
     async def test_what_a_sparse_checkout_leaves_out_is_not_fetched(self, lab: GitLab) -> None:
         lab.publish({"in/file": "1\n", "out/file": "left out\n"})

@@ -200,6 +200,19 @@ class TestLocalEdits:
         assert submodule.git("show", f"{kept}:lib") == "edited"
         assert submodule.read("lib") == "2\n"
 
+    async def test_a_submodule_in_it_that_was_moved_is_no_edit(self, lab: GitLab, library: Repo) -> None:
+        inner = lab.upstream("inner")
+        old = release(inner, {"deep": "1\n"})
+        release(inner, {"deep": "2\n"})
+        library.add_submodule(f"{lab.server.url}/inner.git", "inner")
+        release(library, {})
+        add(lab)
+        await lab.refresh("main")
+        Repo(lab.checkout.path / "vendor/lib/inner").git("checkout", "--quiet", old)
+        assert not (await lab.stage("main")).current
+        assert await refresh_offline(lab, "main") == ()
+        assert lab.checkout.read("vendor/lib/inner/deep") == "2\n"
+
 
 class TestLeaving:
     async def test_one_that_holds_nothing_of_the_users_goes(self, lab: GitLab, library: Repo) -> None:
@@ -220,6 +233,18 @@ class TestLeaving:
         (note,) = await refresh_offline(lab, before)
         assert note == "vendor/lib is no submodule any more; its folder stays, for it holds local files"
         assert lab.checkout.read("vendor/lib/own") == "mine\n"
+
+    async def test_a_path_that_looks_like_a_pattern_is_none(self, lab: GitLab, library: Repo) -> None:
+        assert library.head
+        add(lab, path="lib-*")
+        add(lab, path="lib-own")
+        await lab.refresh("main")
+        lab.checkout.write("lib-own/own", "mine\n")
+        lab.work.git("--literal-pathspecs", "rm", "--quiet", "--force", "lib-*")
+        lab.publish({})
+        await refresh_offline(lab, "main")
+        assert not (lab.checkout.path / "lib-*").exists()
+        assert lab.checkout.read("lib-own/own") == "mine\n"
 
     @pytest.mark.parametrize("successor", ["vendor/lib", "vendor/lib/lib"], ids=["file", "folder"])
     async def test_one_that_becomes_files(self, lab: GitLab, library: Repo, successor: str) -> None:
@@ -280,8 +305,8 @@ class TestHostileCommits:
         assert library.head
         add(lab, path="a")
         await lab.refresh("main")
-        lab.work.git("config", "--file", ".gitmodules", "--rename-section", "submodule.a", "submodule.a/objects")
         lab.work.git("mv", "a", "b")
+        lab.work.git("config", "--file", ".gitmodules", "--rename-section", "submodule.a", "submodule.a/objects")
         lab.publish({})
         with pytest.raises(CheckoutError, match="would lie in the repository of another submodule"):
             await lab.stage("main")
@@ -300,6 +325,15 @@ class TestHostileCommits:
         lab.publish({".gitmodules": "[nonsense"})
         with pytest.raises(RemoteError, match=r"its \.gitmodules cannot be read"):
             await lab.stage("main")
+
+    async def test_one_that_is_checked_out_can_be_left(self, lab: GitLab) -> None:
+        before = lab.checkout.head
+        lab.checkout.write(".gitmodules", '[submodule "evil"]\n\tpath = evil\n\turl = ext::sh\n')
+        lab.checkout.git("add", ".gitmodules")
+        lab.checkout.git("update-index", "--add", "--cacheinfo", f"160000,{before},evil")
+        lab.checkout.git("commit", "--quiet", "--message=evil")
+        await refresh_offline(lab, before)
+        assert lab.checkout.head == before
 
     async def test_a_link_in_the_place_of_the_folder(self, lab: GitLab, library: Repo) -> None:
         """The checkout has it from before; what it points to is not taken for the submodule."""

@@ -119,13 +119,13 @@ async def test_a_repository_inside_the_mount_that_is_no_submodule_is_left_out_an
     assert staged.notes == ("not copied, because it is a repository of its own: trees/side, vendor/clone",)
 
 
-async def test_a_submodule_of_a_mount_without_readable_repository_comes_by_gitmodules(lab: Lab) -> None:
+async def test_a_submodule_whose_repository_cannot_be_seen_comes_without_its_pointer(lab: Lab) -> None:
     Repo.create(lab.root / "lib").commit({"code": "1"})
     lab.host.add_submodule(str(lab.root / "lib"), "lib")
-    Repo.create(lab.host.path / "clone").commit({"x": "1"})
     shutil.rmtree(lab.host.path / ".git")
     await lab.refresh()
     assert lab.files == BASE | {".gitmodules", "lib/code"}
+    assert not (lab.checkout.path / "lib" / ".git").exists()
 
 
 async def test_without_readable_repository_the_checkout_knows_what_is_tracked(lab: Lab) -> None:
@@ -361,17 +361,19 @@ async def test_local_files_whose_folder_makes_way_are_named(lab: Lab) -> None:
     assert lab.checkout.read("x") == "1"
 
 
-async def test_a_reader_sees_the_old_file_or_the_new_one(lab: Lab) -> None:
+async def test_a_reader_sees_the_old_file_or_the_new_one_and_none_beside_it(lab: Lab) -> None:
     old, new = 20 << 20, 30 << 20
     lab.host.write("large", b"o" * old)
     await lab.refresh()
     lab.host.write("large", b"n" * new)
     sizes: set[int] = set()
+    names: set[str] = set()
     done = threading.Event()
 
     def watch() -> None:
         while not done.is_set():
             sizes.add((lab.checkout.path / "large").stat().st_size)
+            names.update(os.listdir(lab.checkout.path))  # noqa: PTH208 - names alone, quickly
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -380,6 +382,7 @@ async def test_a_reader_sees_the_old_file_or_the_new_one(lab: Lab) -> None:
     watcher.join()
     sizes.add((lab.checkout.path / "large").stat().st_size)
     assert sizes == {old, new}
+    assert names == BASE | {"large", ".git"}
 
 
 async def test_leftovers_of_a_copy_that_was_killed_are_outside_of_the_files_and_go(lab: Lab) -> None:
@@ -593,6 +596,19 @@ async def test_a_file_that_was_copied_before_and_vanished_after_staging_goes(lab
     await lab.source().apply(staged)
     assert lab.files == BASE | {"folder/new"}
     assert lab.checkout.status == lab.host.status
+
+
+async def test_what_was_removed_before_a_file_vanished_is_not_forgotten(lab: Lab) -> None:
+    lab.host.write("untracked", "1")
+    await lab.refresh()
+    lab.host.write("untracked", None)
+    lab.host.write("vanishing", "1")
+    staged = await lab.stage()
+    lab.host.write("vanishing", None)
+    await lab.source().apply(staged)
+    lab.checkout.write("untracked", "1")  # as an undo does
+    await lab.refresh()
+    assert lab.files == BASE
 
 
 async def test_files_that_keep_vanishing_end_in_an_error(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

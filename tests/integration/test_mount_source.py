@@ -83,7 +83,7 @@ async def test_a_mount_that_is_a_file_is_refused(refreshed: Lab) -> None:
 
 async def test_an_empty_mount_is_refused(refreshed: Lab) -> None:
     (refreshed.root / "empty").mkdir()
-    with pytest.raises(MountError, match="empty"):
+    with pytest.raises(MountError, match="it is empty"):
         await refreshed.stage(mount=refreshed.root / "empty")
     assert "README.md" in refreshed.files
 

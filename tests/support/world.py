@@ -6,15 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from daemon.bad_targets import BadTargets
 from daemon.check import Checker
-from daemon.engine import Engine, Machinery
+from daemon.engine import Engine
 from daemon.errors import RefNotFoundError, RefreshdError
 from daemon.journal import Journal
 from daemon.lock import MachineLock
+from daemon.machinery import Machinery
 from daemon.models import Update, UpdateRequest
+from daemon.pipeline import Pipeline
+from daemon.recovery import Recovery
 from daemon.refs import Ref, parse_ref
 from daemon.snapshots import Snapshots
 from daemon.sources import Staged
+from daemon.sources.snapshot import SnapshotSource
+from daemon.starts import Starts
 from daemon.trees import Tree, blob_id
 from daemon.undo import Undo
 from daemon.version import Head
@@ -120,6 +126,10 @@ class FakeChecker(Checker):
         return "1"
 
 
+async def answers() -> None:
+    return
+
+
 def _raise_once(source: FakeSource, name: str) -> None:
     error = getattr(source, name)
     setattr(source, name, None)
@@ -132,7 +142,7 @@ def git(repo: Path, *words: str) -> str:
 
 
 class World:
-    """One machine. `restart()` makes a new engine as a new process would have it."""
+    """One machine. `restart()` makes its next process."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -147,7 +157,7 @@ class World:
         self.installer = FakeInstaller(self.repo)
         self.checker = FakeChecker()
         self.restarts = 0
-        self.engine = self._engine(self.first)
+        self.new_process(self.first)
 
     def commit(self, files: dict[str, str], message: str = "change") -> str:
         for name, content in files.items():
@@ -162,11 +172,17 @@ class World:
         git(self.repo, "reset", "--quiet", "--hard", "HEAD~1")
         return commit
 
-    async def restart(self) -> Engine:
-        head = await Head(self.repo).read()
-        self.engine._m.lock.release()
-        self.engine = self._engine(head)
-        return self.engine
+    async def restart(self) -> Recovery:
+        """A new process of what is on disk; the old one's lock went with it."""
+        self.machinery.lock.release()
+        self.new_process(await Head(self.repo).read())
+        return self.recovery
+
+    async def restart_well(self) -> None:
+        """A new process that recovers, answers itself and is ready."""
+        await self.restart()
+        assert await self.recovery.recover() is False
+        assert await self.recovery.verify(answers) is False
 
     async def update(self, target: str, **more: str) -> Update:
         ref = parse_ref(target)
@@ -188,23 +204,33 @@ class World:
     def status(self) -> str:
         return git(self.repo, "status", "--porcelain")
 
-    def _engine(self, running_sha: str | None) -> Engine:
+    def new_process(self, running_sha: str | None) -> None:
+        """As a process finds it that started from `running_sha`."""
+        self.machinery = self._machinery(running_sha)
+        self.journal = self.machinery.journal
+        pipeline = Pipeline(self.machinery)
+        self.engine = Engine(self.machinery, pipeline)
+        self.recovery = Recovery(self.machinery, pipeline)
+
+    def _machinery(self, running_sha: str | None) -> Machinery:
         state = self.folder / "state"
-        self.journal = Journal(state / "updates")
         snapshots = Snapshots(folder=state / "snapshots", repo=self.repo, timeout=30)
-        return Engine(
-            Machinery(
-                journal=self.journal,
-                lock=MachineLock(state / "update.lock"),
-                source=self.source,
-                installers=(self.installer,),
-                snapshots=snapshots,
-                undo=Undo(folder=state / "undo", repo=self.repo, snapshots=snapshots, timeout=30),
-                checker=self.checker,
-                head=Head(self.repo),
-                running_sha=running_sha,
-                restart=self._count_restart,
-            )
+        return Machinery(
+            journal=Journal(state / "updates"),
+            lock=MachineLock(state / "update.lock"),
+            source=self.source,
+            rollback_source=lambda update: SnapshotSource(
+                repo=self.repo, snapshots=snapshots, update=update, timeout=30
+            ),
+            installers=(self.installer,),
+            snapshots=snapshots,
+            undo=Undo(folder=state / "undo", repo=self.repo, snapshots=snapshots, timeout=30),
+            checker=self.checker,
+            bad_targets=BadTargets(state / "bad-targets.json"),
+            starts=Starts(state),
+            head=Head(self.repo),
+            running_sha=running_sha,
+            restart=self._count_restart,
         )
 
     def _count_restart(self) -> None:

@@ -323,8 +323,11 @@ def test_an_update_shows_each_state_on_a_line_and_sums_up(
     states = ["requested", "staging", "applying", "installing", "checking", "restarting", "verifying", "succeeded"]
     assert [line for line in shown if not line.startswith("waiting")] == states
     assert shown.index("waiting for the daemon…") == states.index("verifying")
-    assert out.splitlines()[:4] == [
+    assert out.splitlines()[:7] == [
         f"updated {OLD[:12]}..{NEW[:12]} (3 files changed) in 3.5 s",
+        "    A x",
+        "    M y",
+        "    M z",
         "note: package.json is ahead of the lockfile",
         f"1 local edit kept in snapshot {'c' * 40}:",
         "    M notes.txt",
@@ -544,6 +547,9 @@ def test_a_terminal_shows_a_line_for_each_state_over_the_restart(machine: FakeMa
         "✓ verifying       0.5 s",
         "✓ succeeded       3.5 s",
         f"updated {OLD[:12]}..{NEW[:12]} (3 files changed) in 3.5 s",
+        "    A x",
+        "    M y",
+        "    M z",
     ]
     frames = re.findall(r"\x1b\[36m(.)\x1b\[0m restarting +\d\.\d s  waiting for the daemon…", painted)
     assert len(set(frames)) > 1

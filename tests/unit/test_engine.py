@@ -19,7 +19,7 @@ from daemon.models import UpdateRequest
 from daemon.refs import parse_ref
 from daemon.states import Event, State
 from daemon.trees import Tree
-from tests.support.world import World, git
+from tests.support.world import World, answers, git
 
 FORWARD = ["requested", "begin", "staged", "applied", "installed", "checked"]
 
@@ -29,19 +29,13 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-async def probe_answers() -> None:
-    return
-
-
 async def test_an_update_ends_verified_in_the_next_process(world: World) -> None:
     target = world.upstream({"code": "B"})
     update = await world.update(target)
     assert update.state is State.RESTARTING
     assert (update.from_commit, update.to_commit) == (world.first, target)
     assert world.restarts == 1
-    engine = await world.restart()
-    assert await engine.recover() is False
-    await engine.verify(probe_answers)
+    await world.restart_well()
     assert await world.chain(update.id) == [*FORWARD, "started", "verified"]
     record = await world.journal.get(update.id)
     assert record.state is State.SUCCEEDED
@@ -94,8 +88,7 @@ async def test_a_half_applied_checkout_is_put_back(world: World) -> None:
 
 async def test_a_failed_install_puts_code_and_dependencies_back(world: World) -> None:
     await world.update(world.first)
-    await (await world.restart()).recover()
-    await world.engine.verify(probe_answers)
+    await world.restart_well()
     installed = await world.installer.installed()
     target = world.upstream({"code": "B", "deps": "two"})
     world.installer.errors = [InstallError(installer="fake", reason="no", detail="the tail of the log")]
@@ -118,8 +111,7 @@ async def test_code_that_cannot_be_imported_is_put_back_and_the_old_process_stay
 async def test_a_way_back_that_fails_is_called_inconsistent(world: World) -> None:
     target = world.upstream({"code": "B", "deps": "two"})
     await world.update(world.first)
-    await (await world.restart()).recover()
-    await world.engine.verify(probe_answers)
+    await world.restart_well()
     world.installer.errors = [InstallError(installer="fake", reason=n) for n in ("forward", "backward")]
     update = await world.update(target)
     assert update.state is State.INCONSISTENT
@@ -193,12 +185,13 @@ async def test_another_process_of_the_machine_is_respected(world: World) -> None
     target = world.upstream({"code": "B"})
     world.source.hold = asyncio.Event()
     first = await world.engine.submit(request(target), parse_ref(target))
-    other = world._engine(world.first)
+    ours = world.engine
+    world.new_process(world.first)
     with pytest.raises(UpdateRunningError) as refused:
-        await other.submit(request("main"), parse_ref("main"))
+        await world.engine.submit(request("main"), parse_ref("main"))
     assert refused.value.running == first.id
     world.source.hold.set()
-    await world.engine.wait(first.id)
+    await ours.wait(first.id)
 
 
 async def test_a_caller_that_leaves_does_not_stop_the_update(world: World) -> None:
@@ -228,10 +221,9 @@ async def test_a_dry_run_says_what_would_happen_and_leaves_no_record(world: Worl
 
 
 async def test_a_machine_without_a_source_refuses(world: World) -> None:
-    engine = world.engine
-    object.__setattr__(engine._m, "source", None)
+    object.__setattr__(world.machinery, "source", None)
     with pytest.raises(UnsupportedError):
-        await engine.submit(request("main"), parse_ref("main"))
+        await world.engine.submit(request("main"), parse_ref("main"))
 
 
 async def test_stopping_in_the_middle_goes_back(world: World) -> None:
@@ -266,7 +258,7 @@ async def test_a_process_that_died_before_the_checkout_was_touched_leaves_a_fail
     update = await world.journal.create({"request": request("main").snake()})
     for event in events:
         await world.journal.advance(update.id, event)
-    assert await world.engine.recover() is restart
+    assert await world.recovery.recover() is restart
     assert await world.chain(update.id) == chain
 
 
@@ -277,32 +269,31 @@ async def test_a_process_that_died_half_way_is_undone_at_the_next_start(world: W
     journal = world.folder / "state" / "updates" / f"{update.id}.jsonl"
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join(lines[:reached]))
-    engine = await world.restart()
-    assert await engine.recover() is True
+    recovery = await world.restart()
+    assert await recovery.recover() is True
     assert await world.chain(update.id) == [*FORWARD[:reached], "undone"]
     assert (world.head(), world.status()) == (world.first, "")
 
 
 async def test_new_code_that_does_not_answer_itself_is_undone_and_the_machine_restarts(world: World) -> None:
     update = await world.update(world.upstream({"code": "B"}))
-    engine = await world.restart()
-    await engine.recover()
+    recovery = await world.restart()
+    await recovery.recover()
 
     async def silent() -> None:
         raise VerifyError(reason="no answer")
 
-    await engine.verify(silent)
+    assert await recovery.verify(silent) is True
     assert await world.chain(update.id) == [*FORWARD, "started", "undone"]
     assert world.head() == world.first
-    assert world.restarts == 2
 
 
 async def test_a_process_that_is_not_what_was_intended_is_undone(world: World) -> None:
     update = await world.update(world.upstream({"code": "B"}))
-    engine = world._engine(world.first)
-    world.engine._m.lock.release()
-    await engine.recover()
-    await engine.verify(probe_answers)
+    world.machinery.lock.release()
+    world.new_process(world.first)
+    await world.recovery.recover()
+    assert await world.recovery.verify(answers) is True
     record = await world.journal.get(update.id)
     assert record.state is State.ROLLED_BACK
     assert record.error

@@ -115,7 +115,7 @@ def test_urls_of_this_machine_only_where_they_are_allowed(url: str) -> None:
     ],
 )
 def test_urls_that_run_programs_or_hide_something_never(url: str) -> None:
-    with pytest.raises(ValueError, match="its URL|does not allow"):
+    with pytest.raises(ValueError, match=r"its URL|does not allow"):
         refuse_unsafe(url, local_allowed=True)
 
 

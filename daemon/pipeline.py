@@ -1,0 +1,147 @@
+"""The way of one update, forward and back: stage, apply, install, check; or undo. What is on disk before what."""
+
+from dataclasses import dataclass, field
+
+from daemon.errors import BadTargetError, RefreshdError
+from daemon.installers import Installer
+from daemon.log import get_logger
+from daemon.machinery import Machinery, short
+from daemon.models import Plan, Preserved, Problem, Update
+from daemon.refs import Ref
+from daemon.snapshots import Snapshot
+from daemon.sources import Source, Staged
+from daemon.states import Event, State
+
+log = get_logger()
+
+
+@dataclass(frozen=True)
+class Work:
+    """What staging found out and the later steps need."""
+
+    staged: Staged
+    installs: tuple[tuple[Installer, str], ...] = field(default=())
+    restart: bool = False
+
+    def plan(self, ref: Ref, source: str, head: str | None) -> Plan:
+        return Plan(
+            target_ref=ref.name,
+            source=source,
+            from_commit=head,
+            to_commit=self.staged.commit,
+            ref=self.staged.ref,
+            apply=not self.staged.current,
+            install=tuple(installer.name for installer, _ in self.installs),
+            restart=self.restart,
+            changes=self.staged.changes,
+            notes=self.staged.notes,
+        )
+
+
+class Pipeline:
+    def __init__(self, machinery: Machinery) -> None:
+        self._m = machinery
+
+    async def stage(self, source: Source, ref: Ref) -> Work:
+        """All that can be found out without touching the checkout. Raises what staging raises."""
+        staged = await source.stage(ref)
+        installs = []
+        for installer in self._m.installers:
+            wanted = await installer.fingerprint(staged.tree)
+            if wanted is not None and wanted != await installer.installed():
+                installs.append((installer, wanted))
+        stale = staged.commit is not None and staged.commit != self._m.running_sha
+        return Work(staged, tuple(installs), restart=stale or not staged.current or bool(installs))
+
+    async def forward(self, update: Update, ref: Ref, source: Source) -> bool:
+        """True when the machine has to restart. Raises with the update in the state that failed."""
+        journal, head = self._m.journal, await self._m.head.read()
+        await journal.advance(update.id, Event.BEGIN, from_commit=head)
+        await source.prepare()
+        if ref.name != head:
+            self._m.checker.warm()
+        work = await self.stage(source, ref)
+        staged = work.staged
+        facts = {"to_commit": staged.commit, "ref": staged.ref, "notes": list(staged.notes)}
+        if work.plan(ref, source.name, head).nothing_to_do:
+            message = f"already at {short(staged.commit)}, nothing to do"
+            await journal.advance(update.id, Event.NOTHING_TO_DO, message=message, **facts)
+            log.info("update ends", outcome="unchanged", commit=staged.commit)
+            return False
+        await self._refuse_bad_target(update, staged.commit)
+        for installer, _ in work.installs:
+            await installer.stage(staged.tree)
+        snapshot = await self._m.snapshots.take(f"before update {update.id}")
+        preserved = await self._preserved(snapshot, head)
+        await self._m.undo.prepare(update.id, snapshot, installed=await self._installed())
+        await journal.advance(update.id, Event.STAGED, snapshot=snapshot.commit, preserved=preserved, **facts)
+        await self._mutate(update.id, work, source, snapshot)
+        return True
+
+    async def _mutate(self, update_id: str, work: Work, source: Source, before: Snapshot) -> None:
+        journal = self._m.journal
+        if not work.staged.current:
+            await source.apply(work.staged)
+        changes = await self._m.snapshots.changes(before.tree, await self._m.snapshots.tree())
+        await journal.advance(update_id, Event.APPLIED, changes=changes.snake())
+        notes: list[str] = []
+        for installer, fingerprint in work.installs:
+            notes += await installer.install(fingerprint, strict=source.name == "git")
+        await journal.advance(update_id, Event.INSTALLED, notes=notes)
+        version = await self._m.checker.check(new_libraries=any(i.name == "uv" for i, _ in work.installs))
+        await self._m.starts.clear()
+        await self._m.undo.mark_applied()
+        message = f"code updated to {short(work.staged.commit)}, restarting"
+        await journal.advance(update_id, Event.CHECKED, message=message)
+        log.info("update restarts the daemon", commit=work.staged.commit, version=version)
+
+    async def _refuse_bad_target(self, update: Update, commit: str | None) -> None:
+        reason = await self._m.bad_targets.reason(commit)
+        if reason is not None and not update.request.force and not update.request.rollback_of:
+            raise BadTargetError(commit=short(commit), reason=reason)
+
+    async def _installed(self) -> dict[str, str]:
+        found = {installer.name: await installer.installed() for installer in self._m.installers}
+        return {name: fingerprint for name, fingerprint in found.items() if fingerprint is not None}
+
+    async def _preserved(self, snapshot: Snapshot, head: str | None) -> dict[str, object] | None:
+        """Where the local edits are that this update finds."""
+        if head is None:
+            return None
+        edits = await self._m.snapshots.changed_since(head, snapshot.tree)
+        if not edits.total:
+            return None
+        return Preserved(snapshot=snapshot.commit, files=edits.files, total=edits.total).snake()
+
+    async def backward(self, update_id: str, error: RefreshdError) -> bool:
+        """Ends the update as failed, rolled back or inconsistent. True when the machine has to restart."""
+        update = await self._m.journal.get(update_id)
+        problem = Problem(code=error.code, message=str(error), detail=error.detail).snake()
+        log.warning("update fails", state=update.state, error=str(error), detail=error.detail)
+        if not update.state.touched:
+            message = f"{error}; nothing was changed"
+            await self._m.journal.advance(update_id, Event.FAIL, error=problem, message=message)
+            return False
+        await self._m.bad_targets.remember(update.to_commit, error)
+        try:
+            await self._undo()
+        except RefreshdError as undo_error:
+            log.exception("undo fails", detail=undo_error.detail)
+            message = f"{error}; and the way back failed: {undo_error}"
+            await self._m.journal.advance(update_id, Event.UNDO_FAILED, error=problem, message=message)
+            return False
+        message = f"{error}; back at {short(update.from_commit)}"
+        await self._m.journal.advance(update_id, Event.UNDONE, error=problem, message=message)
+        await self._m.undo.drop()
+        log.info("update ends", outcome="rolled_back", commit=update.from_commit)
+        # when it was restarting, the process that runs now is the new code's
+        return update.state in {State.RESTARTING, State.VERIFYING}
+
+    async def _undo(self) -> None:
+        """Files, HEAD and index; then the dependencies that were installed for them."""
+        await self._m.undo.run()
+        before = await self._m.undo.installed()
+        for installer in self._m.installers:
+            fingerprint = before.get(installer.name)
+            if fingerprint is not None and fingerprint != await installer.installed():
+                await installer.install(fingerprint, strict=False)

@@ -1,0 +1,88 @@
+"""After a start: end what the last process left, and believe an update only when this process is what it intended."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from structlog.contextvars import bound_contextvars
+
+from daemon.errors import CrashLoopError, InterruptedUpdateError, RefreshdError, VerifyError
+from daemon.log import get_logger
+from daemon.machinery import Machinery, short
+from daemon.models import Update
+from daemon.pipeline import Pipeline
+from daemon.process import end_orphans
+from daemon.states import Event, State
+
+log = get_logger()
+
+_STARTING = frozenset({State.RESTARTING, State.VERIFYING})
+
+
+class Recovery:
+    def __init__(self, machinery: Machinery, pipeline: Pipeline) -> None:
+        self._m = machinery
+        self._pipeline = pipeline
+        self._verifying: str | None = None
+
+    async def recover(self, *, give_up: bool = False) -> bool:
+        """Ends whatever the last process left. True when the code on disk changed: restart before serving.
+
+        An update that was restarting is left to `verify`, unless `give_up`: then it is undone like any other.
+        """
+        update = await self._m.journal.latest()
+        if update is None or update.state.final:
+            return False
+        if not await asyncio.to_thread(self._m.lock.acquire):
+            log.warning("another process is updating this machine", update_id=update.id)
+            return False
+        with bound_contextvars(update_id=update.id):
+            log.info("last process left an update", state=update.state)
+            if update.state in _STARTING and not give_up:
+                await self._m.journal.advance(update.id, Event.STARTED)
+                self._verifying = update.id
+                return False
+            await end_orphans()
+            await self._pipeline.backward(update.id, await self._reason(update))
+            self._m.lock.release()
+            return update.state.touched
+
+    async def _reason(self, update: Update) -> RefreshdError:
+        if update.state in _STARTING:
+            return CrashLoopError(starts=await self._m.starts.count())
+        return InterruptedUpdateError(state=update.state)
+
+    async def verify(self, probe: Callable[[], Awaitable[None]]) -> bool:
+        """Compares the intention with what is, once this process serves; `probe` asks it as a client would.
+
+        Declares the update succeeded, or undoes it. True when the machine has to restart.
+        """
+        if self._verifying is None:
+            await probe()
+            return False
+        update = await self._m.journal.get(self._verifying)
+        with bound_contextvars(update_id=update.id):
+            try:
+                await self._compare(update)
+                await probe()
+            except RefreshdError as error:
+                return await self._pipeline.backward(update.id, error)
+            else:
+                await self._succeed(update)
+                return False
+            finally:
+                self._m.lock.release()
+
+    async def _compare(self, update: Update) -> None:
+        if update.to_commit is None:
+            return
+        head = await self._m.head.read()
+        for what, sha in (("the checkout is", head), ("this process runs", self._m.running_sha)):
+            if sha != update.to_commit:
+                raise VerifyError(reason=f"{what} at {short(sha)} and not at {short(update.to_commit)}")
+
+    async def _succeed(self, update: Update) -> None:
+        message = f"updated from {short(update.from_commit)} to {short(update.to_commit)}"
+        await self._m.journal.advance(update.id, Event.VERIFIED, message=message)
+        await self._m.bad_targets.forget(update.to_commit)
+        await self._m.undo.drop()
+        log.info("update ends", outcome="succeeded", commit=update.to_commit)

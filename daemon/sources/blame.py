@@ -1,0 +1,36 @@
+"""Turns the failure of a child into the error of what it worked on."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from daemon.errors import CheckoutError, CommandFailedError, MountError, NoSpaceError
+
+_COMPLAINTS = ("fatal: ", "error: ", "rsync: ")
+_DISK_FULL = ("No space left on device", "Disk quota exceeded")
+
+
+@contextlib.contextmanager
+def blamed(kind: type[CheckoutError | MountError], path: Path) -> Iterator[None]:
+    """Raises `kind` for a child that failed inside, NoSpaceError if the disk was full. Time limits pass unchanged."""
+    try:
+        yield
+    except CommandFailedError as error:
+        raise blame(error, kind, path) from error
+
+
+def blame(
+    error: CommandFailedError, kind: type[CheckoutError | MountError], path: Path
+) -> CheckoutError | MountError | NoSpaceError:
+    if any(words in error.detail for words in _DISK_FULL):
+        return NoSpaceError(path=str(path), detail=error.detail)
+    return kind(path=str(path), reason=complaint(error), detail=error.detail)
+
+
+def complaint(error: CommandFailedError) -> str:
+    """The first line in which the child says what is wrong."""
+    for line in error.detail.splitlines():
+        for prefix in _COMPLAINTS:
+            if line.startswith(prefix):
+                return line.removeprefix(prefix)
+    return str(error)

@@ -1,0 +1,187 @@
+"""The `mount` source: the host's work tree, mounted into the machine, is copied into the checkout.
+
+The host's git decides what is copied and rsync copies it. What is removed here is what was copied before or is
+committed here, and is not among the host's files any more. Everything else that is only here stays.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from daemon.errors import CommandFailedError, MountError
+from daemon.git import Git, printable
+from daemon.models import Changes
+from daemon.refs import Ref
+from daemon.sources import Staged
+from daemon.sources.mount_checkout import committed_files, fetch_from_mount, make_aside, make_repository, move_head
+from daemon.sources.mount_compare import Difference, compare
+from daemon.sources.mount_copy import SOME_FAILED, SOME_VANISHED, Copier
+from daemon.sources.mount_host import HostRepository, open_host_repository
+from daemon.sources.mount_list import Listing, Paths, list_files
+from daemon.sources.mount_notes import displaced_note, head_notes, host_notes, listing_notes
+from daemon.sources.mount_record import Record, RecordFile
+from daemon.sources.mount_removal import contents, remove
+from daemon.sources.repository import Repository
+from daemon.tasks import uncancelled
+from daemon.trees import FolderTree
+
+COPY_ATTEMPTS = 3
+MAX_FILES = 200  # that `Changes` names
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagedMount(Staged):
+    """`files` are what the checkout will hold of the mount; `mount` is its real path."""
+
+    mount: Path
+    files: Paths
+
+
+class MountSource:
+    """The time limits are in seconds and for each child process."""
+
+    name = "mount"
+
+    def __init__(self, *, repo: Path, mount: Path, state_dir: Path, stage_timeout: float, apply_timeout: float) -> None:
+        self._repo = repo
+        self._mount = mount
+        self._record = RecordFile(state_dir / "mount" / "copied")
+        self._scratch = state_dir / "mount" / "empty.git"
+        self._stage_timeout = stage_timeout
+        self._apply_timeout = apply_timeout
+
+    async def prepare(self) -> None:
+        await make_repository(Git(folder=self._repo, timeout=self._stage_timeout))
+
+    async def stage(self, ref: Ref) -> StagedMount:
+        """Raises MountError, CheckoutError, NoSpaceError, CommandTimeoutError."""
+        checkout = await Repository.open(self._repo, limit=self._stage_timeout)
+        committed = await committed_files(checkout)
+        host, listing = await self._look_at_mount(committed, limit=self._stage_timeout)
+        commit, fetch_notes = await _bring_commit(checkout, host)
+        difference = await asyncio.to_thread(compare, host.folder, checkout.folder, listing.files)
+        leaving = await self._leaving(checkout, listing.files, committed)
+        moves_head = commit not in {None, checkout.head}
+        current = not difference.to_copy and not leaving and not moves_head
+        return StagedMount(
+            commit=commit,
+            ref=host.ref,
+            tree=FolderTree(host.folder, listing.files),
+            current=current,
+            changes=_changes(difference, leaving.keys()),
+            notes=(
+                *host_notes(host, ref),
+                *fetch_notes,
+                *head_notes(checkout, commit, current=current),
+                *listing_notes(listing),
+                *displaced_note(difference.displaced - leaving.keys()),
+            ),
+            mount=host.folder,
+            files=listing.files,
+        )
+
+    async def apply(self, staged: Staged) -> None:
+        """Raises MountError, CheckoutError, NoSpaceError, CommandTimeoutError."""
+        if not isinstance(staged, StagedMount):
+            raise TypeError("this was staged by another source")
+        checkout = await Repository.open(self._repo, limit=self._apply_timeout)
+        committed = await committed_files(checkout)
+        copier = Copier(mount=staged.mount, checkout=checkout.folder, timeout=self._apply_timeout)
+        with copier.blamed():
+            after = await self._copy(copier, checkout, staged.files, committed)
+        if staged.commit:
+            await move_head(checkout, staged.commit)
+        await self._record.write(after)
+
+    async def _look_at_mount(self, committed: Paths, *, limit: float) -> tuple[HostRepository, Listing]:
+        folder = await asyncio.to_thread(_usable, self._mount)
+        host = await open_host_repository(folder, scratch=self._scratch, limit=limit)
+        listing = await list_files(host, tracked_here=committed)
+        if not listing.files:
+            raise MountError(path=str(self._mount), reason="it is not empty and yet git lists no file in it")
+        return host, listing
+
+    async def _leaving(self, checkout: Repository, files: Paths, committed: Paths) -> Mapping[bytes, bytes]:
+        """What is here and has to go when `files` come, with its content ids."""
+        before = await self._record.read()
+        owned = (before.copied | committed) - files
+        removed = before.removed.keys() - files
+        found = await asyncio.to_thread(contents, checkout.folder, owned | removed)
+        return {path: content for path, content in found.items() if path in owned or before.removed[path] == content}
+
+    async def _copy(self, copier: Copier, checkout: Repository, files: Paths, committed: Paths) -> Record:
+        """Returns what is true in the end: files may vanish from the mount meanwhile.
+
+        Raises CommandFailedError, MountError, CheckoutError, NoSpaceError.
+        """
+        removed: dict[bytes, bytes] = {}
+        for attempts_left in reversed(range(COPY_ATTEMPTS)):
+            # first what goes: a folder may have to make way for a file
+            removed |= await self._remove(checkout, files, committed)
+            try:
+                await self._copy_what_differs(copier, checkout, files)
+                break
+            except CommandFailedError as error:
+                if not attempts_left or error.exit_code not in {SOME_FAILED, SOME_VANISHED}:
+                    raise
+                _, listing = await self._look_at_mount(committed, limit=copier.timeout)
+                files = listing.files
+        return Record(copied=files, removed=removed)
+
+    async def _copy_what_differs(self, copier: Copier, checkout: Repository, files: Paths) -> None:
+        difference = await asyncio.to_thread(compare, copier.mount, copier.checkout, files)
+        if difference.to_copy:
+            await copier.copy(difference.to_copy, aside=await make_aside(checkout))
+
+    async def _remove(self, checkout: Repository, files: Paths, committed: Paths) -> Mapping[bytes, bytes]:
+        leaving = await self._leaving(checkout, files, committed)
+        before = await self._record.read()
+        # before the first change: should this process die in the copy, the next refresh knows all that may have come
+        await self._record.write(Record(copied=before.copied | files, removed=before.removed))
+        # to its end even if the update is cancelled: the undo must not meet it
+        await uncancelled(asyncio.to_thread(remove, checkout.folder, leaving))
+        return leaving
+
+
+def _usable(mount: Path) -> Path:
+    """Its real path. Raises MountError for one that is not there: nothing may be deleted because of that."""
+    try:
+        real = Path(os.path.realpath(mount, strict=True))
+        empty = next(real.iterdir(), None) is None
+    except FileNotFoundError:
+        raise MountError(path=str(mount), reason="there is no such folder") from None
+    except OSError as error:
+        raise MountError(path=str(mount), reason=f"it is not readable ({error.strerror})") from error
+    if empty:
+        raise MountError(path=str(mount), reason="it is empty; is the host's folder mounted there?")
+    return real
+
+
+async def _bring_commit(checkout: Repository, host: HostRepository) -> tuple[str | None, tuple[str, ...]]:
+    """The host's commit if the checkout has it now. Without it the files can still be copied, and a note says so."""
+    if host.commit is None or host.commit == checkout.head:
+        return host.commit, ()
+    try:
+        await fetch_from_mount(checkout, host.folder, host.commit)
+    except MountError as error:
+        return None, (f"the mount's commit {host.commit} could not be brought here: {error.reason}",)
+    return host.commit, ()
+
+
+def _changes(difference: Difference, leaving: Iterable[bytes]) -> Changes:
+    deleted = difference.displaced.union(leaving)
+    lines = sorted(_lines(difference, deleted), key=lambda line: line[2:])
+    return Changes(
+        added=len(difference.added),
+        changed=len(difference.changed),
+        deleted=len(deleted),
+        files=tuple(lines[:MAX_FILES]),
+    )
+
+
+def _lines(difference: Difference, deleted: Paths) -> Iterator[str]:
+    for letter, paths in (("A", difference.added), ("M", difference.changed), ("D", deleted)):
+        for path in paths:
+            yield f"{letter} {printable(path)}"

@@ -1,0 +1,54 @@
+"""What was copied from the mount, and what the last copy removed: with it, files that go from the host go from here.
+
+An undo brings removed files back and knows nothing of this record. So it holds their content ids: a file that is there
+again as it was came from the undo, any other of that name is somebody's own.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from daemon.files import disk_full_named, write_atomically
+
+_COPIED = b"+"
+_REMOVED = b"-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """`removed` has the content id of each path."""
+
+    copied: frozenset[bytes] = frozenset()
+    removed: Mapping[bytes, bytes] = field(default_factory=dict)
+
+
+class RecordFile:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def read(self) -> Record:
+        """Empty where there is none yet."""
+        return await asyncio.to_thread(self._read)
+
+    async def write(self, record: Record) -> None:
+        """Durable when it returns. Raises NoSpaceError."""
+        await asyncio.to_thread(self._write, record)
+
+    def _read(self) -> Record:
+        try:
+            entries = self._path.read_bytes().split(b"\0")
+        except FileNotFoundError:
+            return Record()
+        removed = (entry[1:].partition(b" ") for entry in entries if entry.startswith(_REMOVED))
+        return Record(
+            copied=frozenset(entry[1:] for entry in entries if entry.startswith(_COPIED)),
+            removed={path: content for content, _, path in removed},
+        )
+
+    def _write(self, record: Record) -> None:
+        with disk_full_named(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        entries = [_COPIED + path for path in record.copied]
+        entries += [_REMOVED + content + b" " + path for path, content in record.removed.items()]
+        write_atomically(self._path, b"".join(entry + b"\0" for entry in sorted(entries)))

@@ -1,0 +1,149 @@
+"""A repository on this machine as it is found: where it is, what it is, and questions that need no network."""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Self
+
+from daemon.errors import CheckoutError, CommandFailedError
+from daemon.git import Git
+from daemon.models import Changes
+from daemon.snapshots import parse_name_status
+from daemon.sources.blame import blamed
+from daemon.sources.locks import Locks
+
+# a partial clone would fetch in the middle of a local command, without credentials and outside of any time limit
+OFFLINE = {"GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
+
+_KIND = ("--is-bare-repository", "--is-inside-work-tree", "--is-shallow-repository")
+_PLACE = ("--path-format=absolute", "--git-dir", "--git-common-dir")
+_HEAD = ("HEAD^{commit}", "--symbolic-full-name", "HEAD")
+_OPTIONS = (
+    r"^(remote\.origin\.url|remote\..*\.promisor|extensions\.partialclone|core\.sshcommand"
+    r"|submodule\..*\.(url|update|active))$"
+)
+_EMPTY_TREE = {
+    40: "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
+    64: "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repository:
+    """`head` is None where HEAD names no commit, `branch` is HEAD's full name unless it is detached.
+
+    `origin` is the URL of the remote of that name, as the user's `insteadOf` rules have it, None where there is none.
+    `git` never uses the network. `config` holds the few options that the sources look at, by git's own spelling.
+    """
+
+    git: Git
+    git_dir: Path
+    common_dir: Path
+    shallow: bool
+    head: str | None
+    branch: str | None
+    origin: str | None
+    config: Mapping[str, str]
+
+    @classmethod
+    async def open(cls, path: Path, *, limit: float) -> Self:
+        """A checkout: the top folder of a working tree. `limit` is for each command, in seconds.
+
+        Raises CheckoutError for anything else.
+        """
+        folder = await asyncio.to_thread(_resolved, path)
+        # the ceiling keeps git from taking a repository around the folder for the one that is meant
+        ceiling = {"GIT_CEILING_DIRECTORIES": str(folder.parent)}
+        return await cls.describe(Git(folder=folder, timeout=limit, env=OFFLINE | ceiling))
+
+    @classmethod
+    async def describe(cls, git: Git) -> Self:
+        """Raises CheckoutError."""
+        with blamed(CheckoutError, git.folder):
+            about, options, origin = await asyncio.gather(
+                # 128 is also the answer of a repository without commits
+                git("rev-parse", *_KIND, *_PLACE, *_HEAD, ok_codes=(0, 128)),
+                git("config", "-z", "--get-regexp", _OPTIONS, ok_codes=(0, 1)),
+                effective_url(git, "origin"),
+            )
+            lines = about.text.split("\n")
+            if len(lines) < len(_KIND) + 2:
+                raise CommandFailedError(command=about.command.name, exit_code=about.code, detail=about.tail)
+        bare, inside, shallow, git_dir, common_dir, *head = lines
+        if bare == "true" or inside != "true":
+            raise CheckoutError(path=str(git.folder), reason="it is a repository without a working tree")
+        config = _options(options.stdout)
+        return cls(
+            git=git,
+            git_dir=Path(git_dir),
+            common_dir=Path(common_dir),
+            shallow=shallow == "true",
+            head=head[0] if about.code == 0 else None,
+            branch=head[1] if about.code == 0 and head[1] != "HEAD" else None,
+            origin=origin if "remote.origin.url" in config else None,
+            config=MappingProxyType(config),
+        )
+
+    @property
+    def folder(self) -> Path:
+        return self.git.folder
+
+    @property
+    def checked_out(self) -> bool:
+        """False for a submodule's repository whose files are nowhere, or not yet."""
+        return self.git.git_dir is None
+
+    @property
+    def locks(self) -> Locks:
+        return Locks(folder=self.folder, git_dirs=tuple(dict.fromkeys((self.git_dir, self.common_dir))))
+
+    @property
+    def partial(self) -> bool:
+        """Some objects were left at the remote, to be fetched when they are needed."""
+        return any(name.endswith((".promisor", ".partialclone")) for name in self.config)
+
+    async def missing(self, commit: str) -> frozenset[str] | None:
+        """Objects of the commit's files that are not here; None if the commit itself is not.
+
+        A fetch that was killed can leave a commit without its files, so that the commit alone proves nothing.
+        """
+        words = ("rev-list", "--objects", "--no-walk", "--quiet", "--missing=print", commit)
+        walked = await self.git(*words, ok_codes=(0, 128))
+        if walked.code:
+            return None
+        return frozenset(line.removeprefix("?") for line in walked.text.split("\n") if line.startswith("?"))
+
+    async def peeled(self, name: str) -> str | None:
+        """The id of the commit that a name, an id or a tag leads to."""
+        found = await self.git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", ok_codes=(0, 1, 128))
+        return found.text if found.code == 0 else None
+
+    async def changes(self, commit: str) -> Changes:
+        """The committed difference from HEAD to `commit`."""
+        before = self.head or _EMPTY_TREE[len(commit)]
+        words = ("diff-tree", "-r", "-z", "--no-renames", "--ignore-submodules=none", "--name-status")
+        return parse_name_status((await self.git(*words, before, commit)).stdout)
+
+    async def unmodified(self) -> bool:
+        """Files and index are HEAD's, submodules are at the commits that it names; untracked files do not count."""
+        words = ("status", "--porcelain", "-z", "--untracked-files=no", "--ignore-submodules=untracked", "--no-renames")
+        return not (await self.git(*words)).stdout
+
+
+async def effective_url(git: Git, remote: str) -> str:
+    """Of a remote's name or a URL, after the user's `insteadOf` rules. Raises CommandFailedError."""
+    return (await git("ls-remote", "--get-url", "--end-of-options", remote)).text
+
+
+def _resolved(path: Path) -> Path:
+    """Git compares `safe.directory` with the path that the kernel knows."""
+    return Path(os.path.realpath(path))
+
+
+def _options(output: bytes) -> dict[str, str]:
+    """The last value of each; an option without a value is a true one."""
+    pairs = (entry.partition("\n") for entry in os.fsdecode(output).split("\0") if entry)
+    return {name: value if newline else "true" for name, newline, value in pairs}

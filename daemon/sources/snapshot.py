@@ -1,0 +1,74 @@
+"""The source of a rollback: what the checkout held before an earlier update, out of its snapshot. No network."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+from daemon import repository
+from daemon.errors import CheckoutError, NothingToRollBackError
+from daemon.git import Git
+from daemon.models import Update
+from daemon.refs import Ref
+from daemon.snapshots import Snapshots
+from daemon.sources import Staged
+
+
+class SnapshotTree:
+    """The files of a snapshot."""
+
+    def __init__(self, git: Git, tree: str) -> None:
+        self._git = git
+        self._tree = tree
+
+    async def find(self, match: Callable[[PurePosixPath], bool]) -> dict[str, str]:
+        listed = (await self._git("ls-tree", "-r", "-z", self._tree)).stdout.split(b"\0")
+        lines = (line.decode("utf-8", "surrogateescape").partition("\t") for line in listed if line)
+        files = {name: facts.split()[2] for facts, _, name in lines if facts.split()[1] == "blob"}
+        return {name: blob for name, blob in files.items() if match(PurePosixPath(name))}
+
+    async def read(self, path: str) -> bytes | None:
+        found = await self._git("cat-file", "blob", f"{self._tree}:{path}", ok_codes=(0, 128))
+        return found.stdout if found.code == 0 else None
+
+
+class SnapshotSource:
+    """Goes back to the state before `update`: its files with the local edits of then, its HEAD, and an index to fit."""
+
+    name = "snapshot"
+
+    def __init__(self, *, repo: Path, snapshots: Snapshots, update: Update, timeout: float) -> None:
+        self._repo = repo
+        self._snapshots = snapshots
+        self._update = update
+        self._git = Git(folder=repo, timeout=timeout)
+
+    async def prepare(self) -> None:
+        return
+
+    async def stage(self, ref: Ref) -> Staged:
+        """Raises NothingToRollBackError when the snapshot is not kept any more."""
+        tree = await self._tree()
+        head = (await self._git("rev-parse", "--verify", "--quiet", "HEAD^{commit}", ok_codes=(0, 1))).text
+        return Staged(
+            commit=self._update.from_commit,
+            ref=None,
+            tree=SnapshotTree(self._snapshots.git(), tree),
+            current=head == ref.name and await self._snapshots.tree() == tree,
+        )
+
+    async def apply(self, staged: Staged) -> None:
+        await self._snapshots.restore(await self._tree())
+        if staged.commit is None:
+            return
+        found = await asyncio.to_thread(repository.find, self._repo)
+        if found is None:
+            raise CheckoutError(path=str(self._repo), reason="it is not a git repository")
+        await self._git("update-ref", "--no-deref", "HEAD", staged.commit)
+        await self._git("read-tree", staged.commit)
+        await self._git("update-index", "-q", "--refresh", ok_codes=(0, 1))
+
+    async def _tree(self) -> str:
+        tree = await self._snapshots.tree_of(self._update.snapshot) if self._update.snapshot else None
+        if tree is None:
+            raise NothingToRollBackError(update=self._update.id, reason="the snapshot before it is not kept any more")
+        return tree
