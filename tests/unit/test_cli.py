@@ -149,23 +149,24 @@ def test_a_connection_that_cannot_be_meant_is_wrong_usage(words: list[str], caps
     assert "Traceback" not in said
 
 
-def test_serve_check_and_sync_run_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_serve_check_sync_and_recover_run_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[tuple[object, ...]] = []
 
     def remember(name: str, code: int) -> Any:
-        def run(*arguments: object) -> int:
-            ran.append((name, *arguments))
+        def run(*arguments: object, **options: object) -> int:
+            ran.append((name, *arguments, *options.values()))
             return code
 
         return run
 
     fake = ModuleType("daemon.commands")
     vars(fake).update(main_serve=remember("serve", 0), main_check=remember("check", 100), main_sync=remember("sync", 1))
+    vars(fake).update(main_recover=remember("recover", 1))
     monkeypatch.setitem(sys.modules, "daemon.commands", fake)
     monkeypatch.delitem(sys.modules, "daemon.cli.serving", raising=False)
     assert [main([name]) for name in ("serve", "check", "sync")] == [0, 100, 1]
-    assert main(["sync", "main"]) == 1
-    assert ran == [("serve",), ("check",), ("sync", None), ("sync", "main")]
+    assert main(["sync", "main"]) == main(["recover", "--crashing"]) == 1
+    assert ran == [("serve",), ("check",), ("sync", None), ("sync", "main"), ("recover", True)]
     del sys.modules["daemon.cli.serving"]  # it holds the fakes
 
 

@@ -113,7 +113,13 @@ def test_the_names_that_the_wire_promises() -> None:
         "updateAvailable",
         "lastUpdate",
     }
-    assert UPDATE.camel()["request"] == {"targetRef": "refs/heads/main", "trigger": "cli", "idempotencyKey": "k"}
+    assert UPDATE.camel()["request"] == {
+        "targetRef": "refs/heads/main",
+        "trigger": "cli",
+        "idempotencyKey": "k",
+        "force": False,
+        "rollbackOf": None,
+    }
     assert UPDATE.snake()["request"]["target_ref"] == "refs/heads/main"
 
 
@@ -137,7 +143,7 @@ def test_now_is_what_is_read_again_after_it_was_written() -> None:
 
 def test_a_field_that_nobody_knows_is_refused() -> None:
     with pytest.raises(ValidationError, match="extra"):
-        UpdateRequest.model_validate({"target_ref": "main", "force": True})
+        UpdateRequest.model_validate({"target_ref": "main", "forced": True})
 
 
 def test_shapes_do_not_change() -> None:
