@@ -12,7 +12,7 @@ import structlog
 
 from daemon.errors import CheckoutError, ConfigurationError, RemoteError
 from daemon.refs import parse_ref
-from daemon.sources.credentials import Credentials
+from daemon.sources.git.credentials import Credentials
 from tests.support.git_lab import GitLab, git_lab
 from tests.support.git_server import GitServer
 from tests.support.repos import git

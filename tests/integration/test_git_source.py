@@ -469,6 +469,6 @@ class TestPartialClones:
 
 
 def test_the_kinds_of_refs_all_have_a_hint() -> None:
-    from daemon.sources.git import _HINTS
+    from daemon.sources.git.source import _HINTS
 
     assert set(_HINTS) == set(RefKind)

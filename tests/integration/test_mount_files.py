@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from daemon.errors import MountError, NoSpaceError
-from daemon.sources import mount_list
-from daemon.sources.mount import COPY_ATTEMPTS
-from daemon.sources.mount_copy import Copier
-from daemon.sources.mount_host import HostRepository
-from daemon.sources.mount_list import Listing, Paths
+from daemon.sources.mount import list as mount_list
+from daemon.sources.mount.copy import Copier
+from daemon.sources.mount.host import HostRepository
+from daemon.sources.mount.list import Listing, Paths
+from daemon.sources.mount.source import COPY_ATTEMPTS
 from tests.support.mounts import Lab, files_below
 from tests.support.repos import Repo
 
@@ -623,7 +623,7 @@ async def test_files_that_keep_vanishing_end_in_an_error(lab: Lab, monkeypatch: 
         await asyncio.to_thread(lab.host.write, f"swap{listed}", None)
         return listing
 
-    monkeypatch.setattr("daemon.sources.mount.list_files", restless)
+    monkeypatch.setattr("daemon.sources.mount.source.list_files", restless)
     with pytest.raises(MountError, match="No such file"):
         await lab.refresh()
     assert listed == COPY_ATTEMPTS

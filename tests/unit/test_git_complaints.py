@@ -2,7 +2,7 @@
 
 import pytest
 
-from daemon.sources.complaints import Fault, understand
+from daemon.sources.git.complaints import Fault, understand
 
 ACCESS = "fatal: unable to access 'https://h/r/': "
 

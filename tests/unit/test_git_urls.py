@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from daemon.redaction import redacted
-from daemon.sources.gitmodules import parse
-from daemon.sources.urls import authority, has_userinfo, is_local, refuse_unsafe, resolved, shown
+from daemon.sources.git.gitmodules import parse
+from daemon.sources.git.urls import authority, has_userinfo, is_local, refuse_unsafe, resolved, shown
 from tests.support.repos import Repo, git
 
 

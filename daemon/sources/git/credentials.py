@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from daemon.files import write_atomically
-from daemon.sources.urls import authority, shown
+from daemon.sources.git.urls import authority, shown
 
 USER = "x-access-token"  # what hosting services expect beside a token; most accept any name
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 from daemon.errors import CheckoutError, CommandFailedError, RefNotFoundError, RemoteError
 from daemon.git import Git
 from daemon.sources.blame import blamed
-from daemon.sources.credentials import Credentials
-from daemon.sources.gitmodules import Submodule, UnusableSubmoduleError, read_submodules
-from daemon.sources.modules import checked_out, module_of
-from daemon.sources.remote import Deadline, Remote
-from daemon.sources.repository import Repository, effective_url
-from daemon.sources.urls import is_local, shown
+from daemon.sources.checkout import Repository, effective_url
+from daemon.sources.git.credentials import Credentials
+from daemon.sources.git.gitmodules import Submodule, UnusableSubmoduleError, read_submodules
+from daemon.sources.git.modules import checked_out, module_of
+from daemon.sources.git.remote import Deadline, Remote
+from daemon.sources.git.urls import is_local, shown
 
 MAX_DEPTH = 8
 PRESERVED = "refs/refreshd/preserved"

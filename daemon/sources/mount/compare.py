@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from daemon.errors import CheckoutError, MountError
-from daemon.sources.mount_look import Folder
+from daemon.sources.mount.look import Folder
 
 PRIVILEGES = stat.S_ISUID | stat.S_ISGID  # are not copied
 _CHUNK = 1 << 20  # bytes

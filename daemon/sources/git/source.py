@@ -11,14 +11,14 @@ from daemon.git import Git
 from daemon.refs import Ref, RefKind
 from daemon.sources import Staged
 from daemon.sources.blame import blamed
-from daemon.sources.credentials import Credentials
-from daemon.sources.git_tree import GitTree
-from daemon.sources.modules import checked_out
-from daemon.sources.promised import fetch_promised
-from daemon.sources.remote import FETCHED, Deadline, Remote
-from daemon.sources.repository import Repository, effective_url
-from daemon.sources.submodules import SubmoduleStage, check_out_submodules, leaving, remove_submodule
-from daemon.sources.urls import shown
+from daemon.sources.checkout import Repository, effective_url
+from daemon.sources.git.credentials import Credentials
+from daemon.sources.git.modules import checked_out
+from daemon.sources.git.promised import fetch_promised
+from daemon.sources.git.remote import FETCHED, Deadline, Remote
+from daemon.sources.git.submodules import SubmoduleStage, check_out_submodules, leaving, remove_submodule
+from daemon.sources.git.tree import GitTree
+from daemon.sources.git.urls import shown
 
 _ABBREVIATED = re.compile(r"[0-9a-fA-F]{7,39}")
 _NEXT_TO_NOTHING = 1 << 20  # bytes

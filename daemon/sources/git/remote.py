@@ -19,10 +19,10 @@ from daemon.errors import (
     RemoteError,
 )
 from daemon.process import Result
-from daemon.sources.complaints import Fault, understand
-from daemon.sources.credentials import Answer, Credentials
-from daemon.sources.repository import Repository
-from daemon.sources.urls import has_userinfo, shown
+from daemon.sources.checkout import Repository
+from daemon.sources.git.complaints import Fault, understand
+from daemon.sources.git.credentials import Answer, Credentials
+from daemon.sources.git.urls import has_userinfo, shown
 
 FETCHED = "refs/refreshd/fetched"
 

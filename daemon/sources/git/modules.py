@@ -9,8 +9,8 @@ from pathlib import Path
 from daemon.errors import CheckoutError
 from daemon.git import Git
 from daemon.sources.blame import blamed
-from daemon.sources.gitmodules import Submodule
-from daemon.sources.repository import OFFLINE, Repository
+from daemon.sources.checkout import OFFLINE, Repository
+from daemon.sources.git.gitmodules import Submodule
 
 
 async def checked_out(folder: Path) -> bool:

@@ -1,9 +1,9 @@
 """Partial clones: what the remote was trusted to keep is fetched before the checkout needs it."""
 
 from daemon.errors import CommandFailedError, RemoteError
-from daemon.sources.remote import Remote
-from daemon.sources.repository import Repository
-from daemon.sources.urls import shown
+from daemon.sources.checkout import Repository
+from daemon.sources.git.remote import Remote
+from daemon.sources.git.urls import shown
 
 _ROUNDS = 5  # missing folders hide what is missing in them
 

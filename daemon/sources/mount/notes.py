@@ -4,9 +4,9 @@ from collections.abc import Collection, Iterator
 
 from daemon.git import printable
 from daemon.refs import Ref, RefKind
-from daemon.sources.mount_host import HostRepository
-from daemon.sources.mount_list import Listing
-from daemon.sources.repository import Repository
+from daemon.sources.checkout import Repository
+from daemon.sources.mount.host import HostRepository
+from daemon.sources.mount.list import Listing
 
 _NAMED = 3  # paths that a sentence names
 

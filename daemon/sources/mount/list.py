@@ -9,8 +9,8 @@ from pathlib import Path
 
 from daemon.errors import MountError
 from daemon.sources.blame import blamed
-from daemon.sources.mount_host import HostRepository
-from daemon.sources.mount_look import Folder
+from daemon.sources.mount.host import HostRepository
+from daemon.sources.mount.look import Folder
 
 Paths = frozenset[bytes]
 

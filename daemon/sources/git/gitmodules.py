@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from daemon.git import Git
-from daemon.sources.urls import refuse_unsafe, resolved
+from daemon.sources.git.urls import refuse_unsafe, resolved
 
 
 @dataclass(frozen=True, kw_only=True)

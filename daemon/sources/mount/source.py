@@ -15,15 +15,15 @@ from daemon.git import Git, printable
 from daemon.models import Changes
 from daemon.refs import Ref
 from daemon.sources import Staged
-from daemon.sources.mount_checkout import committed_files, fetch_from_mount, make_aside, make_repository, move_head
-from daemon.sources.mount_compare import Difference, compare
-from daemon.sources.mount_copy import SOME_FAILED, SOME_VANISHED, Copier
-from daemon.sources.mount_host import HostRepository, open_host_repository
-from daemon.sources.mount_list import Listing, Paths, list_files
-from daemon.sources.mount_notes import displaced_note, head_notes, host_notes, listing_notes
-from daemon.sources.mount_record import Record, RecordFile
-from daemon.sources.mount_removal import contents, remove
-from daemon.sources.repository import Repository
+from daemon.sources.checkout import Repository
+from daemon.sources.mount.checkout import committed_files, fetch_from_mount, make_aside, make_repository, move_head
+from daemon.sources.mount.compare import Difference, compare
+from daemon.sources.mount.copy import SOME_FAILED, SOME_VANISHED, Copier
+from daemon.sources.mount.host import HostRepository, open_host_repository
+from daemon.sources.mount.list import Listing, Paths, list_files
+from daemon.sources.mount.notes import displaced_note, head_notes, host_notes, listing_notes
+from daemon.sources.mount.record import Record, RecordFile
+from daemon.sources.mount.removal import contents, remove
 from daemon.tasks import uncancelled
 from daemon.trees import FolderTree
 

@@ -13,7 +13,7 @@ from daemon.errors import CheckoutError, MountError
 from daemon.files import disk_full_named
 from daemon.git import Git
 from daemon.sources.blame import blamed
-from daemon.sources.repository import Repository
+from daemon.sources.checkout import Repository
 
 FETCHED = "refs/refreshd/fetched"
 

@@ -1,0 +1,5 @@
+"""Bytes arrive by git: exactly the commit that was asked for, from the checkout's remote."""
+
+from daemon.sources.git.source import GitSource
+
+__all__ = ["GitSource"]
