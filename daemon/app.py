@@ -97,7 +97,13 @@ async def build(settings: Settings, environ: Mapping[str, str]) -> Daemon:
 
     app = web.Application(middlewares=[http.problems], client_max_size=http.MAX_BODY)
     rest = http.RestApi(
-        engine=engine, journal=journal, version=version, supervisor=supervisor, ready=ready, rescue=settings.rescue
+        environment=environment,
+        engine=engine,
+        journal=journal,
+        version=version,
+        supervisor=supervisor,
+        ready=ready,
+        rescue=settings.rescue,
     )
     http.add_routes(app, rest, guard)
     trpc.add_routes(app, "/api/trpc", trpc.Router(procedures.table(engine=engine, version=version), guard))

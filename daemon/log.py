@@ -22,6 +22,7 @@ def configure(log_format: Literal["auto", "json", "pretty"], level: str) -> None
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *exceptions,
+            _sentence_first,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
@@ -31,6 +32,12 @@ def configure(log_format: Literal["auto", "json", "pretty"], level: str) -> None
     )
     # used by records that no handler takes, so a program or a test that has handlers of its own keeps them
     logging.lastResort = _Foreign(logging.WARNING)
+
+
+def _sentence_first(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """When, how bad, what; then the facts: the order in which a person reads a line of JSON."""
+    head = {name: event.pop(name) for name in ("timestamp", "level", "event") if name in event}
+    return head | dict(event)
 
 
 class _Foreign(logging.Handler):

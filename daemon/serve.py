@@ -45,6 +45,7 @@ async def serve(daemon: Daemon) -> ExitCode:
     """Returns when the process should end. Raises OSError when it cannot listen."""
     settings, supervisor = daemon.settings, daemon.supervisor
     await asyncio.to_thread(_make_folders, settings.run_dir, settings.state_dir)
+    log.info("environment detected", **daemon.environment.snake())
     if await daemon.recovery.recover():
         log.warning("code on disk was put back, starting again from it")
         return ExitCode.RESTART

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from daemon.access import Access
 from daemon.engine import Engine
+from daemon.environment import Environment
 from daemon.errors import BadRequestError, InternalError, RefreshdError, UnsupportedMediaTypeError, in_words
 from daemon.journal import Journal
 from daemon.log import get_logger
@@ -76,6 +77,7 @@ class RestApi:
         version: VersionReporter,
         supervisor: Supervisor,
         ready: asyncio.Event,
+        environment: Environment,
         rescue: bool,
     ) -> None:
         self._engine = engine
@@ -83,6 +85,7 @@ class RestApi:
         self._version = version
         self._supervisor = supervisor
         self._ready = ready
+        self._environment = environment
         self._alive = "rescue" if rescue else "alive"
 
     async def healthz(self, _request: web.Request) -> web.Response:
@@ -96,6 +99,10 @@ class RestApi:
 
     async def version(self, _request: web.Request) -> web.Response:
         return web.json_response((await self._version.report()).snake())
+
+    async def environment(self, _request: web.Request) -> web.Response:
+        """Where this process found itself when it started, and by what evidence."""
+        return web.json_response(self._environment.snake())
 
     async def update(self, request: web.Request) -> web.Response:
         body = await read_body(request, UpdateBody)
@@ -173,6 +180,7 @@ def routes(api: RestApi) -> tuple[Route, ...]:
         Route("GET", "/healthz", Access.PUBLIC, api.healthz),
         Route("GET", "/readyz", Access.PUBLIC, api.readyz),
         Route("GET", f"{API}/version", Access.READ, api.version),
+        Route("GET", f"{API}/environment", Access.READ, api.environment),
         Route("POST", f"{API}/update", Access.UPDATE, api.update),
         Route("GET", f"{API}/updates", Access.READ, api.updates),
         Route("GET", f"{API}/updates/{{id}}", Access.READ, api.get_update),

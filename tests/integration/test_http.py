@@ -47,6 +47,12 @@ async def test_version_tells_what_runs_and_what_is_on_disk(tmp_path: Path) -> No
         assert (answer["environment"], answer["update_available"], answer["dirty"]) == ("daytona", True, False)
 
 
+async def test_the_environment_is_told_with_its_evidence(tmp_path: Path) -> None:
+    async with served(tmp_path) as world:
+        answer = (await world.get(f"{API}/environment")).json
+        assert (answer["name"], answer["overridden"], answer["mount"]["present"]) == ("daytona", False, False)
+
+
 async def test_an_update_is_accepted_with_a_location_and_goes_its_way(tmp_path: Path) -> None:
     async with served(tmp_path) as world:
         commit = upstream(world, "two")
