@@ -7,6 +7,7 @@ import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,8 +34,11 @@ def old_pnpm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    workspace = Workspace.create(tmp_path_factory.mktemp("workspace") / "root")
-    workspace.lock()
+    folder = tmp_path_factory.mktemp("workspace")
+    workspace = Workspace.create(folder / "root")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder))
+        workspace.lock()
     return workspace
 
 
@@ -117,8 +121,10 @@ def spy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spy:
     return spy
 
 
-async def reached(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - another process has no event to wait for
+async def reached(condition: Callable[[], bool], task: asyncio.Future[Any]) -> None:
+    """What `task` makes true before it ends."""
+    while not condition():  # another process has no event to wait for
+        assert not task.done(), task
         await asyncio.sleep(0.01)
 
 
@@ -321,7 +327,7 @@ async def test_staging_that_is_cancelled_leaves_no_scratch_folder(
     workspace: Workspace, installer: PnpmInstaller, tmp_path: Path, spy: Spy
 ) -> None:
     staging = asyncio.ensure_future(installer.stage(workspace.tree()))
-    await reached(lambda: "fetch" in spy.verbs)
+    await reached(lambda: "fetch" in spy.verbs, staging)
     staging.cancel()
     with pytest.raises(asyncio.CancelledError):
         await staging
@@ -405,7 +411,7 @@ async def test_an_install_that_is_killed_midway_is_repaired_by_the_next(
     script = f"test -e {first} && touch {second} || {{ touch {first}; exec sleep 60; }}"
     workspace.change_manifest(scripts={"postinstall": script})
     installing = asyncio.ensure_future(installer.install("fingerprint", strict=True))
-    await reached(first.exists)
+    await reached(first.exists, installing)
     installing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await installing

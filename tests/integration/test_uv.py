@@ -301,7 +301,8 @@ async def test_a_cancelled_install_is_no_success(
     await installer.install("before", strict=True)
     imitate_uv(tmp_path / "slow", f"touch {tmp_path}/started; exec sleep 60", monkeypatch)
     installing = asyncio.ensure_future(installer.install("after", strict=True))
-    while not (tmp_path / "started").exists():  # noqa: ASYNC110 - another process has no event to wait for
+    while not (tmp_path / "started").exists():  # another process has no event to wait for
+        assert not installing.done(), installing
         await asyncio.sleep(0.01)
     installing.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -35,8 +35,10 @@ def noted(pids: Path) -> list[int]:
     return [int(line) for line in pids.read_text().split()] if pids.exists() else []
 
 
-async def reached(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - another process has no event to wait for
+async def reached(condition: Callable[[], bool], task: asyncio.Future[Any]) -> None:
+    """What `task` makes true before it ends."""
+    while not condition():  # another process has no event to wait for
+        assert not task.done(), task
         await asyncio.sleep(0.01)
 
 
@@ -149,7 +151,7 @@ async def test_a_cancellation_ends_the_whole_group(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     (tmp_path / "child.sh").write_text(STUBBORN.format(pids=pids))
     running = asyncio.ensure_future(run(shell("sh child.sh & sh child.sh & wait", tmp_path, timeout=60)))
-    await reached(lambda: len(noted(pids)) == 2)
+    await reached(lambda: len(noted(pids)) == 2, running)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -163,7 +165,7 @@ async def test_cancellations_while_the_child_starts_leave_nothing(
 ) -> None:
     pids = tmp_path / "pids"
     running = asyncio.ensure_future(run(shell(STUBBORN.format(pids=pids), tmp_path, timeout=60)))
-    await reached(lambda: slow_start() and len(noted(pids)) == 1)
+    await reached(lambda: slow_start() and len(noted(pids)) == 1, running)
     for _ in range(times):
         running.cancel()
         await asyncio.sleep(0.02)
@@ -176,7 +178,7 @@ async def test_cancellations_while_the_child_starts_leave_nothing(
 async def test_a_second_cancellation_does_not_shorten_the_end_of_the_group(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     running = asyncio.ensure_future(run(shell(STUBBORN.format(pids=pids), tmp_path, timeout=60)))
-    await reached(lambda: len(noted(pids)) == 1)
+    await reached(lambda: len(noted(pids)) == 1, running)
     running.cancel()
     await asyncio.sleep(0.05)
     running.cancel()
