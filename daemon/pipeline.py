@@ -10,6 +10,7 @@ from daemon.models import Plan, Preserved, Problem, Update
 from daemon.refs import Ref
 from daemon.snapshots import Snapshot
 from daemon.sources import Source, Staged
+from daemon.sources.snapshot import SnapshotTree
 from daemon.states import Event, State
 
 log = get_logger()
@@ -71,10 +72,12 @@ class Pipeline:
         await self._refuse_bad_target(update, staged.commit)
         for installer, _ in work.installs:
             await installer.stage(staged.tree)
-        snapshot = await self._m.snapshots.take(f"before update {update.id}")
-        preserved = await self._preserved(snapshot, head)
+        snapshot = await self._m.snapshots.take(f"before update {update.id}", update=update.id, head=head)
+        facts["notes"] = [*staged.notes, *snapshot.notes]
         await self._m.undo.prepare(update.id, snapshot, installed=await self._installed())
-        await journal.advance(update.id, Event.STAGED, snapshot=snapshot.commit, preserved=preserved, **facts)
+        await journal.advance(
+            update.id, Event.STAGED, snapshot=snapshot.commit, preserved=_preserved(snapshot), **facts
+        )
         await self._mutate(update.id, work, source, snapshot)
         return True
 
@@ -104,15 +107,6 @@ class Pipeline:
         found = {installer.name: await installer.installed() for installer in self._m.installers}
         return {name: fingerprint for name, fingerprint in found.items() if fingerprint is not None}
 
-    async def _preserved(self, snapshot: Snapshot, head: str | None) -> dict[str, object] | None:
-        """Where the local edits are that this update finds."""
-        if head is None:
-            return None
-        edits = await self._m.snapshots.changed_since(head, snapshot.tree)
-        if not edits.total:
-            return None
-        return Preserved(snapshot=snapshot.commit, files=edits.files, total=edits.total).snake()
-
     async def backward(self, update_id: str, error: RefreshdError) -> bool:
         """Ends the update as failed, rolled back or inconsistent. True when the machine has to restart."""
         update = await self._m.journal.get(update_id)
@@ -121,27 +115,53 @@ class Pipeline:
         if not update.state.touched:
             message = f"{error}; nothing was changed"
             await self._m.journal.advance(update_id, Event.FAIL, error=problem, message=message)
+            await self._m.undo.drop()
             return False
         await self._m.bad_targets.remember(update.to_commit, error)
         try:
-            await self._undo()
+            notes = await self._undo(update)
         except RefreshdError as undo_error:
             log.exception("undo fails", detail=undo_error.detail)
             message = f"{error}; and the way back failed: {undo_error}"
             await self._m.journal.advance(update_id, Event.UNDO_FAILED, error=problem, message=message)
             return False
         message = f"{error}; back at {short(update.from_commit)}"
-        await self._m.journal.advance(update_id, Event.UNDONE, error=problem, message=message)
+        await self._m.journal.advance(update_id, Event.UNDONE, error=problem, message=message, notes=notes)
         await self._m.undo.drop()
         log.info("update ends", outcome="rolled_back", commit=update.from_commit)
         # when it was restarting, the process that runs now is the new code's
         return update.state in {State.RESTARTING, State.VERIFYING}
 
-    async def _undo(self) -> None:
-        """Files, HEAD and index; then the dependencies that were installed for them."""
+    async def _undo(self, update: Update) -> list[str]:
+        """Files, HEAD and index; then the dependencies that were there for them. Returns notes."""
         await self._m.undo.run()
+        if update.state is State.APPLYING:
+            return []
         before = await self._m.undo.installed()
-        for installer in self._m.installers:
-            fingerprint = before.get(installer.name)
-            if fingerprint is not None and fingerprint != await installer.installed():
-                await installer.install(fingerprint, strict=False)
+        return [
+            note
+            for installer in self._m.installers
+            for note in await self._undo_install(installer, before.get(installer.name), update)
+        ]
+
+    async def _undo_install(self, installer: Installer, before: str | None, update: Update) -> tuple[str, ...]:
+        """Dependencies that we did not install ourselves, such as an image's, are put back as well as we can."""
+        if before is not None:
+            return () if before == await installer.installed() else await installer.install(before, strict=False)
+        tree = SnapshotTree(self._m.snapshots.git(), update.snapshot) if update.snapshot else None
+        wanted = await installer.fingerprint(tree) if tree else None
+        if wanted is None or await installer.installed() == wanted:
+            return ()
+        try:
+            return await installer.install(wanted, strict=False)
+        except RefreshdError as error:
+            log.warning("dependencies of before are not ours to put back", installer=installer.name, error=str(error))
+            return (f"the dependencies that were there were not installed by refreshd, and {error}",)
+
+
+def _preserved(snapshot: Snapshot) -> dict[str, object] | None:
+    """Where the local edits are that the update finds."""
+    edits = snapshot.edits
+    if edits is None or not edits.total:
+        return None
+    return Preserved(snapshot=snapshot.commit, files=edits.files, total=edits.total).snake()

@@ -100,6 +100,22 @@ async def test_a_failed_install_puts_code_and_dependencies_back(world: World) ->
     assert await world.installer.installed() == installed
 
 
+async def test_dependencies_that_somebody_else_installed_are_put_back_too(world: World) -> None:
+    target = world.upstream({"code": "B", "deps": "two"})
+    world.checker.error = CheckError(reason="no")
+    update = await world.update(target)
+    assert update.state is State.ROLLED_BACK
+    assert await world.installer.installed() == await world.installer.fingerprint(await tree(world))
+
+
+async def test_foreign_dependencies_that_cannot_be_put_back_are_a_note_and_not_a_disaster(world: World) -> None:
+    target = world.upstream({"code": "B", "deps": "two"})
+    world.installer.errors = [InstallError(installer="fake", reason=n) for n in ("forward", "backward")]
+    update = await world.update(target)
+    assert update.state is State.ROLLED_BACK
+    assert any("not installed by refreshd" in note for note in update.notes)
+
+
 async def test_code_that_cannot_be_imported_is_put_back_and_the_old_process_stays(world: World) -> None:
     target = world.upstream({"code": "B"})
     world.checker.error = CheckError(reason="no")
