@@ -4,8 +4,9 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, NoReturn
 
 import daemon.log
 from daemon import __version__
@@ -22,48 +23,52 @@ log = daemon.log.get_logger()
 
 
 def main_serve() -> NoReturn:
+    _run(_serve)
+
+
+def main_check() -> NoReturn:
+    """Imports everything, wires everything, starts nothing; the last line of output is the verdict."""
+    _run(_check)
+
+
+def main_sync(target_ref: str | None) -> NoReturn:
+    """One refresh in this process, before the daemon starts; the daemon verifies it as it verifies any other."""
+    _run(partial(_sync, target_ref=target_ref or "HEAD"))
+
+
+def main_recover(*, crashing: bool) -> NoReturn:
+    """What the guard runs before a start: 0 when the checkout's daemon may be started, 1 when the rescue has to be.
+
+    `crashing`: it was started again and again and did not become stable.
+    """
+    _run(partial(_recover, crashing=crashing))
+
+
+def _run(work: Callable[[Settings], Coroutine[Any, Any, int]]) -> NoReturn:
     """Ends the process at once: all is closed and on disk, and while an interpreter tidies up nobody answers."""
-    code = _configured(lambda settings: asyncio.run(_serve(settings)))
+    code = _exit_code(work)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
-def main_check() -> int:
-    """Imports everything, wires everything, starts nothing; the last line of output is the verdict."""
-
-    async def check(settings: Settings) -> int:
-        await build(settings, os.environ)
-        print(json.dumps({"ok": True, "version": __version__}))  # noqa: T201 - the verdict for the checker
-        return 0
-
-    return _configured(lambda settings: asyncio.run(check(settings)))
-
-
-def main_sync(target_ref: str | None) -> int:
-    """One refresh in this process, before the daemon starts; the daemon verifies it as it verifies any other."""
-    return _configured(lambda settings: asyncio.run(_sync(settings, target_ref or "HEAD")))
-
-
-def main_recover(*, crashing: bool) -> int:
-    """What the guard runs before a start: 0 when the checkout's daemon may be started, 1 when the rescue has to be.
-
-    `crashing`: it was started again and again and did not become stable.
-    """
-    return _configured(lambda settings: asyncio.run(_recover(settings, crashing=crashing)))
-
-
-def _configured(work: Callable[[Settings], int]) -> int:
+def _exit_code(work: Callable[[Settings], Coroutine[Any, Any, int]]) -> int:
     try:
         settings = Settings.from_environment(os.environ)
         daemon.log.configure(settings.log_format, settings.log_level)
-        return work(settings)
+        return asyncio.run(work(settings))
     except ConfigurationError as error:
         print(error, file=sys.stderr)  # noqa: T201 - the log is not configured yet
         return ExitCode.MISCONFIGURED
     except OSError as error:
         log.error("system call failed", error=str(error))  # noqa: TRY400 - the sentence says it all
         return ExitCode.SYSTEM_CALL_FAILED
+
+
+async def _check(settings: Settings) -> int:
+    await build(settings, os.environ)
+    print(json.dumps({"ok": True, "version": __version__}))  # noqa: T201 - the verdict for the checker
+    return 0
 
 
 async def _recover(settings: Settings, *, crashing: bool) -> int:
