@@ -147,3 +147,24 @@ def _options(output: bytes) -> dict[str, str]:
     """The last value of each; an option without a value is a true one."""
     pairs = (entry.partition("\n") for entry in os.fsdecode(output).split("\0") if entry)
     return {name: value if newline else "true" for name, newline, value in pairs}
+
+
+async def make_repository(folder: Path, *, limit: float) -> None:
+    """A missing or empty folder becomes a repository without commits; `limit` in seconds. Raises CheckoutError."""
+    if await asyncio.to_thread(_is_missing, folder):
+        with blamed(CheckoutError, folder):
+            await Git(folder=folder, timeout=limit)("init", "--quiet", "--template=", "--initial-branch=main", ".")
+
+
+def _is_missing(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(folder / ".git"):
+            return False
+        empty = next(folder.iterdir(), None) is None
+    except OSError as error:
+        reason = f"it is no folder that can be used ({error.strerror})"
+        raise CheckoutError(path=str(folder), reason=reason) from error
+    if not empty:
+        raise CheckoutError(path=str(folder), reason="it is not empty and not a git repository")
+    return True

@@ -7,11 +7,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from daemon.errors import CheckoutError, NoSpaceError, RefNotFoundError
-from daemon.git import Git
 from daemon.refs import Ref, RefKind
 from daemon.sources import Staged
 from daemon.sources.blame import blamed
-from daemon.sources.checkout import Repository, effective_url
+from daemon.sources.checkout import Repository, effective_url, make_repository
 from daemon.sources.git.credentials import Credentials
 from daemon.sources.git.modules import checked_out
 from daemon.sources.git.promised import fetch_promised
@@ -55,13 +54,7 @@ class GitSource:
         self._staging = asyncio.Lock()
 
     async def prepare(self) -> None:
-        if await asyncio.to_thread(os.path.lexists, self._repo / ".git"):
-            return
-        with blamed(CheckoutError, self._repo):
-            if await asyncio.to_thread(_make_empty, self._repo):
-                git = Git(folder=self._repo, timeout=self._apply_timeout, config={"init.defaultBranch": "main"})
-                await git("init", "--quiet", "--template=", ".")
-        await Repository.open(self._repo, limit=self._apply_timeout)
+        await make_repository(self._repo, limit=self._apply_timeout)
 
     async def stage(self, ref: Ref) -> Staged:
         """Raises what the protocol says, and ConfigurationError when the token cannot be read."""
@@ -214,13 +207,3 @@ async def _is_current(repository: Repository, commit: str, submodules: list[str]
 def _is_full(folder: Path) -> bool:
     disk = os.statvfs(folder)
     return disk.f_bavail * disk.f_frsize < _NEXT_TO_NOTHING
-
-
-def _make_empty(folder: Path) -> bool:
-    """Makes a missing folder. True if it is empty then."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return next(folder.iterdir(), None) is None
-    except OSError as error:
-        reason = f"it is no folder that can be used ({error.strerror})"
-        raise CheckoutError(path=str(folder), reason=reason) from error

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from daemon.errors import CheckoutError, MountError
 from daemon.files import disk_full_named
-from daemon.git import Git
 from daemon.sources.blame import blamed
 from daemon.sources.checkout import Repository
 
@@ -25,23 +24,6 @@ _CONFIG = {
     "protocol.version": "2",
     "advice.fetchShowForcedUpdates": "false",
 }
-
-
-async def make_repository(git: Git) -> None:
-    """A missing or empty folder becomes a repository without commits. Raises CheckoutError."""
-    if await asyncio.to_thread(_is_missing, git.folder):
-        with blamed(CheckoutError, git.folder):
-            await git("init", "--quiet", "--initial-branch=main")
-
-
-def _is_missing(folder: Path) -> bool:
-    with _named(folder, "it cannot be made"):
-        folder.mkdir(parents=True, exist_ok=True)
-        if os.path.lexists(folder / ".git"):
-            return False
-        if next(folder.iterdir(), None) is not None:
-            raise CheckoutError(path=str(folder), reason="it is not empty and no git repository")
-    return True
 
 
 async def committed_files(checkout: Repository) -> frozenset[bytes]:

@@ -6,17 +6,18 @@ committed here, and is not among the host's files any more. Everything else that
 
 import asyncio
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from daemon.errors import CommandFailedError, MountError
-from daemon.git import Git, printable
+from daemon.git import printable
 from daemon.models import Changes
 from daemon.refs import Ref
 from daemon.sources import Staged
-from daemon.sources.checkout import Repository
-from daemon.sources.mount.checkout import committed_files, fetch_from_mount, make_aside, make_repository, move_head
+from daemon.sources.checkout import Repository, make_repository
+from daemon.sources.mount.checkout import committed_files, fetch_from_mount, make_aside, move_head
 from daemon.sources.mount.compare import Difference, compare
 from daemon.sources.mount.copy import SOME_FAILED, SOME_VANISHED, Copier
 from daemon.sources.mount.host import HostRepository, open_host_repository
@@ -53,7 +54,7 @@ class MountSource:
         self._apply_timeout = apply_timeout
 
     async def prepare(self) -> None:
-        await make_repository(Git(folder=self._repo, timeout=self._stage_timeout))
+        await make_repository(self._repo, limit=self._stage_timeout)
 
     async def stage(self, ref: Ref) -> StagedMount:
         """Raises MountError, CheckoutError, NoSpaceError, CommandTimeoutError."""
@@ -133,7 +134,10 @@ class MountSource:
     async def _copy_what_differs(self, copier: Copier, checkout: Repository, files: Paths) -> None:
         difference = await asyncio.to_thread(compare, copier.mount, copier.checkout, files)
         if difference.to_copy:
-            await copier.copy(difference.to_copy, aside=await make_aside(checkout))
+            aside = await make_aside(checkout)
+            await copier.copy(difference.to_copy, aside=aside)
+            if aside:
+                await asyncio.to_thread(shutil.rmtree, aside, ignore_errors=True)
 
     async def _remove(self, checkout: Repository, files: Paths, committed: Paths) -> Mapping[bytes, bytes]:
         leaving = await self._leaving(checkout, files, committed)
