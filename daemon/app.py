@@ -11,18 +11,21 @@ from aiohttp import web
 from daemon.access import Access, Tokens, authorize, read_secret
 from daemon.bad_targets import BadTargets
 from daemon.check import Checker
+from daemon.disk import FLOOR, RUN_FLOOR, Disk, Need
 from daemon.engine import Engine
 from daemon.environment import Environment, detect
 from daemon.installers import Installer
 from daemon.installers.pnpm import PnpmInstaller
 from daemon.installers.uv import UvInstaller
 from daemon.journal import Journal
+from daemon.kept import Kept
 from daemon.lock import MachineLock
 from daemon.machinery import Machinery
 from daemon.models import Update
 from daemon.pipeline import Pipeline
 from daemon.recovery import Recovery
 from daemon.settings import Settings
+from daemon.shelf import Shelf
 from daemon.snapshots import Snapshots
 from daemon.sources import Source
 from daemon.sources.git import GitSource
@@ -31,6 +34,7 @@ from daemon.sources.snapshot import SnapshotSource
 from daemon.starts import Starts
 from daemon.supervisor import Supervisor
 from daemon.triggers import http, procedures, trpc
+from daemon.triggers import snapshots as snapshot_routes
 from daemon.undo import Undo
 from daemon.version import Head, VersionReporter
 
@@ -44,6 +48,7 @@ class Daemon:
     journal: Journal
     engine: Engine
     recovery: Recovery
+    shelf: Shelf
     starts: Starts
     version: VersionReporter
     supervisor: Supervisor
@@ -85,10 +90,18 @@ async def build(settings: Settings, environ: Mapping[str, str]) -> Daemon:
         head=head,
         running_sha=version.running_sha,
         restart=supervisor.leave,
+        disk=Disk((Need(settings.state_dir, FLOOR), Need(settings.repo, FLOOR), Need(settings.run_dir, RUN_FLOOR))),
         unsupported=f"in the environment {environment.name!r} the daemon runs the host's own code",
     )
     pipeline = Pipeline(machinery)
     engine = Engine(machinery, pipeline)
+    shelf = Shelf(
+        snapshots=snapshots,
+        kept=Kept(snapshots, keep=settings.snapshots_keep, max_bytes=settings.snapshots_max_mb * 1024 * 1024),
+        engine=engine,
+        journal=journal,
+        head=head,
+    )
     ready = asyncio.Event()
     tokens = Tokens(settings.token, settings.token_file)
 
@@ -105,7 +118,8 @@ async def build(settings: Settings, environ: Mapping[str, str]) -> Daemon:
         ready=ready,
         rescue=settings.rescue,
     )
-    http.add_routes(app, rest, guard)
+    http.add_routes(app, http.routes(rest), guard)
+    http.add_routes(app, snapshot_routes.routes(snapshot_routes.SnapshotApi(shelf)), guard)
     trpc.add_routes(app, "/api/trpc", trpc.Router(procedures.table(engine=engine, version=version), guard))
     return Daemon(
         settings=settings,
@@ -113,6 +127,7 @@ async def build(settings: Settings, environ: Mapping[str, str]) -> Daemon:
         journal=journal,
         engine=engine,
         recovery=Recovery(machinery, pipeline),
+        shelf=shelf,
         starts=machinery.starts,
         version=version,
         supervisor=supervisor,

@@ -1,10 +1,13 @@
 """Who may start an update, and one at a time: admission, joining, and the task that carries it to its end."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from structlog.contextvars import bound_contextvars
 
 from daemon.errors import (
+    BusyError,
     InternalError,
     InterruptedUpdateError,
     NothingToRollBackError,
@@ -81,6 +84,22 @@ class Engine:
             if update.state.final or update.state is State.RESTARTING:
                 return update
         return await self._m.journal.get(update_id)
+
+    @asynccontextmanager
+    async def idle(self, what: str) -> AsyncIterator[None]:
+        """The machine to oneself: no update runs, and one that is asked for waits. `what` is for the refusal.
+
+        Raises BusyError, RestartingError.
+        """
+        async with self._admission:
+            if self._restarting:
+                raise RestartingError
+            if self._busy or not await asyncio.to_thread(self._m.lock.acquire):
+                raise _busy(what, await self._m.journal.latest())
+            try:
+                yield
+            finally:
+                self._m.lock.release()
 
     async def stop(self) -> None:
         """Ends a running update on its way: back to where it was. Returns when nothing of it runs."""
@@ -171,3 +190,9 @@ class Engine:
             self._m.restart()
         else:
             self._m.lock.release()
+
+
+def _busy(what: str, last: Update | None) -> BusyError:
+    if last is None:
+        return BusyError(what=what, running="?", running_ref="?", state="starting")
+    return BusyError(what=what, running=last.id, running_ref=last.request.target_ref, state=last.state)

@@ -95,6 +95,19 @@ class UpdateRunningError(RefreshdError):
 
 
 @dataclass(kw_only=True, eq=False)
+class BusyError(RefreshdError):
+    """Something other than an update wanted the machine to itself."""
+
+    code = "machine_busy"
+    status = 409
+    template = "cannot {what} now: update {running} to {running_ref!r} is {state}; wait for it to end"
+    what: str
+    running: str
+    running_ref: str
+    state: str
+
+
+@dataclass(kw_only=True, eq=False)
 class RestartingError(RefreshdError):
     code = "restarting"
     status = 503
@@ -218,6 +231,15 @@ class InterruptedUpdateError(RefreshdError):
     status = 500
     template = "cannot finish the update: the daemon died while {state}"
     state: str
+
+
+@dataclass(kw_only=True, eq=False)
+class StateLoopError(RefreshdError):
+    code = "state_loop"
+    status = 500
+    template = "cannot go on with update {update}: it has {entries} entries and did not end"
+    update: str
+    entries: int
 
 
 @dataclass(kw_only=True, eq=False)

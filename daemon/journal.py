@@ -17,7 +17,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from pydantic import Field, ValidationError
 
-from daemon.errors import NotFoundError
+from daemon.errors import NotFoundError, StateLoopError
 from daemon.files import disk_full_named, sync_folder
 from daemon.log import get_logger
 from daemon.models import Moment, Shape, Step, Update, now
@@ -25,6 +25,7 @@ from daemon.states import Event, State, after
 from daemon.tasks import uncancelled
 
 _ID = re.compile(r"[0-9]{6,12}-[0-9a-f]{6}")
+MOST_ENTRIES = 60  # of an update; the longest way to an end takes a dozen
 _OTHER_PROCESS_POLL = 0.5  # seconds; another process may write too (the first sync at boot, the guard)
 
 P = ParamSpec("P")
@@ -65,12 +66,20 @@ class Journal:
         return await self.get(update_id)
 
     async def advance(self, update_id: str, event: Event, **facts: Any) -> Update:  # noqa: ANN401 - JSON values
-        """Moves the update along the table, durably. Raises ImpossibleTransitionError, NoSpaceError."""
+        """Moves the update along the table, durably. Only an end is recorded once there are too many entries.
+
+        Raises ImpossibleTransitionError, NoSpaceError, StateLoopError.
+        """
         return await self._write(self._append, update_id, event, facts)
 
     async def note(self, update_id: str, **facts: Any) -> Update:  # noqa: ANN401 - JSON values
         """Records facts without a transition."""
         return await self._write(self._append, update_id, None, facts)
+
+    async def count(self, update_id: str, event: Event) -> int:
+        """How often it happened. Raises NotFoundError."""
+        entries = (await asyncio.to_thread(self._read, update_id)).entries
+        return sum(entry.event is event for entry in entries)
 
     async def get(self, update_id: str) -> Update:
         """Raises NotFoundError."""
@@ -147,6 +156,8 @@ class Journal:
     def _append(self, update_id: str, event: Event | None, facts: dict[str, Any]) -> Update:
         folded = self._read(update_id)
         state = after(folded.update.state, event) if event else folded.update.state
+        if len(folded.entries) >= MOST_ENTRIES and not state.final:
+            raise StateLoopError(update=update_id, entries=len(folded.entries))
         entry = Entry(seq=len(folded.entries) + 1, at=now(), state=state, event=event, facts=_known(facts))
         # folded first: a fact of the wrong type would make the record unreadable for good
         update = fold(update_id, (*folded.entries, entry))

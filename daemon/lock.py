@@ -11,9 +11,9 @@ class MachineLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> bool:
-        """False when another process holds it; True again and again while this one does."""
+        """False while anybody holds it, be it another process or another part of this one."""
         if self._descriptor is not None:
-            return True
+            return False
         self._path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:

@@ -1,11 +1,12 @@
 """What an update is done with: the collaborators that the engine, the pipeline and the recovery share."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from daemon.bad_targets import BadTargets
 from daemon.check import Checker
+from daemon.disk import Disk
 from daemon.installers import Installer
 from daemon.journal import Journal
 from daemon.lock import MachineLock
@@ -43,6 +44,7 @@ class Machinery:
     head: Heads
     running_sha: str | None
     restart: Callable[[], None]
+    disk: Disk = field(default_factory=Disk)
     unsupported: str = "this environment has no source"
 
 

@@ -82,6 +82,38 @@ class Preserved(Shape):
     total: int = 0
 
 
+class KeptSnapshot(Shape):
+    """What the checkout held at some moment. `update` is the one that it was taken before."""
+
+    id: str
+    taken_at: Moment
+    label: str
+    update: str | None = None
+    head: str | None = Field(None, description="The commit that HEAD named then.")
+
+
+class SnapshotReport(KeptSnapshot):
+    """`edits`: what differs from the commit of then; None where that is not in the checkout any more."""
+
+    edits: Changes | None = None
+
+
+class SnapshotDiff(Shape):
+    """What one has to do to `a` to get `b`; `b` is `now` for the checkout as it is."""
+
+    a: str
+    b: str
+    changes: Changes
+
+
+class Restored(Shape):
+    """`before` is the snapshot of what the restored files replaced."""
+
+    id: str
+    before: str
+    changes: Changes
+
+
 class Step(Shape):
     """One state that the update was in; `seconds` is None while it lasts."""
 

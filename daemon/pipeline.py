@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from daemon.disk import Need
 from daemon.errors import BadTargetError, RefreshdError
 from daemon.installers import Installer
 from daemon.log import get_logger
@@ -58,6 +59,7 @@ class Pipeline:
         """True when the machine has to restart. Raises with the update in the state that failed."""
         journal, head = self._m.journal, await self._m.head.read()
         await journal.advance(update.id, Event.BEGIN, from_commit=head)
+        await self._m.disk.require()
         await source.prepare()
         if ref.name != head:
             self._m.checker.warm()
@@ -72,6 +74,7 @@ class Pipeline:
         await self._refuse_bad_target(update, staged.commit)
         for installer, _ in work.installs:
             await installer.stage(staged.tree)
+        await self._m.disk.require(Need(self._m.snapshots.folder, await self._m.snapshots.space()))
         snapshot = await self._m.snapshots.take(f"before update {update.id}", update=update.id, head=head)
         facts["notes"] = [*staged.notes, *snapshot.notes]
         await self._m.undo.prepare(update.id, snapshot, installed=await self._installed())

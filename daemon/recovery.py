@@ -15,6 +15,7 @@ from daemon.states import Event, State
 
 log = get_logger()
 
+MOST_STARTS = 5  # of one update; the guard gives up earlier, where there is one
 _STARTING = frozenset({State.RESTARTING, State.VERIFYING})
 
 
@@ -31,24 +32,29 @@ class Recovery:
         """
         update = await self._m.journal.latest()
         if update is None or update.state.final:
+            # its record was ended and its way back not yet dropped; one that failed is still needed
+            if update and update.state is not State.INCONSISTENT and await asyncio.to_thread(self._m.lock.acquire):
+                await self._m.undo.drop()
+                self._m.lock.release()
             return False
         if not await asyncio.to_thread(self._m.lock.acquire):
             log.warning("another process is updating this machine", update_id=update.id)
             return False
         with bound_contextvars(update_id=update.id):
             log.info("last process left an update", state=update.state)
-            if update.state in _STARTING and not give_up:
+            starts = await self._m.journal.count(update.id, Event.STARTED)
+            if update.state in _STARTING and starts < MOST_STARTS and not give_up:
                 await self._m.journal.advance(update.id, Event.STARTED)
                 self._verifying = update.id
                 return False
             await end_orphans()
-            await self._pipeline.backward(update.id, await self._reason(update))
+            await self._pipeline.backward(update.id, await self._reason(update, starts))
             self._m.lock.release()
             return update.state.touched
 
-    async def _reason(self, update: Update) -> RefreshdError:
+    async def _reason(self, update: Update, starts: int) -> RefreshdError:
         if update.state in _STARTING:
-            return CrashLoopError(starts=await self._m.starts.count())
+            return CrashLoopError(starts=max(starts, await self._m.starts.count()))
         return InterruptedUpdateError(state=update.state)
 
     async def verify(self, probe: Callable[[], Awaitable[None]]) -> bool:

@@ -80,7 +80,10 @@ async def _until_leaving(daemon: Daemon) -> None:
     except TimeoutError:
         last = await daemon.journal.latest()
         await daemon.starts.stable_after(last.id if last else None)
+        upkeep = asyncio.create_task(daemon.shelf.upkeep())
         await daemon.supervisor.leaving.wait()
+        upkeep.cancel()
+        await asyncio.wait({upkeep})
 
 
 def _make_folders(run_dir: Path, state_dir: Path) -> None:

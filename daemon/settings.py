@@ -148,6 +148,14 @@ class Settings(BaseModel):
         5, alias="REFRESHD_RESTART_TIMEOUT", description="How long requests in flight may take before the exit."
     )
     verify_timeout: Seconds = Field(30, alias="REFRESHD_VERIFY_TIMEOUT", description="Limit for the request to itself.")
+    snapshots_keep: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        50, alias="REFRESHD_SNAPSHOTS_KEEP", description="How many snapshots are kept, the newest."
+    )
+    snapshots_max_mb: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        1024,
+        alias="REFRESHD_SNAPSHOTS_MAX_MB",
+        description="How much space they may take together, in MiB; the newest stays whatever it takes.",
+    )
     log_format: Literal["auto", "json", "pretty"] = Field(
         "auto", alias="REFRESHD_LOG_FORMAT", description="auto: pretty on a terminal, JSON otherwise."
     )

@@ -6,19 +6,29 @@ every conversion off: the bytes are those on disk.
 """
 
 import asyncio
+import contextlib
 import os
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from daemon import repository
-from daemon.errors import CheckoutError
+from daemon import broken, repository
+from daemon.errors import CheckoutError, CommandFailedError, NoSpaceError
 from daemon.files import write_atomically
 from daemon.git import Git, printable
 from daemon.log import get_logger
 from daemon.models import Changes
+from daemon.process import Result
 from daemon.repository import Repository
 
 LISTED = 200  # names in a record; counts are not cut
+
+REFS = "refs/snapshots/"
+_REF = re.compile(r"(?P<number>[0-9]{6,12})-(?P<commit>[0-9a-f]{40,64})")
+_DISK_FULL = ("No space left on device", "Disk quota exceeded")
+# what `git add` says when it is our repository that cannot take a file; with --ignore-errors it goes on all the same
+_NOT_STORED = re.compile(rb"adding an object to repository|unable to write|unable to create temporary file")
 
 log = get_logger()
 
@@ -32,10 +42,15 @@ _AUTHOR = {
 
 @dataclass(frozen=True)
 class Snapshot:
-    """`commit` keeps the tree from being collected and says when and why it was taken."""
+    """`commit` keeps the tree from being collected and says when and why it was taken.
+
+    `edits` is what differs from the checkout's HEAD, where that was given.
+    """
 
     commit: str
     tree: str
+    edits: Changes | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Snapshots:
@@ -45,20 +60,67 @@ class Snapshots:
         self._repo = repo
         self._timeout = timeout
 
-    async def take(self, label: str) -> Snapshot:
-        """Kept, and durable when it returns. Raises CommandFailedError, CheckoutError."""
-        tree = await self.tree()
-        commit = (await self.git()("commit-tree", tree, stdin=label.encode())).text
-        await self.git()("update-ref", f"refs/snapshots/{commit}", commit)
-        return Snapshot(commit=commit, tree=tree)
+    async def take(self, label: str, *, update: str | None = None, head: str | None = None) -> Snapshot:
+        """Kept, and durable when it returns. For the holder of the machine's lock. `head`: the commit of the checkout.
+
+        A repository that is damaged is put aside and a new one begun, and the snapshot's notes say so.
+        Raises CommandFailedError, CheckoutError, NoSpaceError.
+        """
+        message = _message(label, update=update, head=head)
+        try:
+            return await self._take(message, head)
+        except CommandFailedError as error:
+            if error.exit_code < 0:  # it was killed: that says nothing about the repository
+                raise
+            log.warning("snapshot fails, trying without the index", error=str(error), detail=error.detail)
+        await asyncio.to_thread(self.index.unlink, missing_ok=True)
+        try:
+            return await self._take(message, head)
+        except CommandFailedError as error:
+            log.warning("snapshot fails, trying a new repository", error=str(error), detail=error.detail)
+        return await self._take_anew(message, head)
+
+    async def _take(self, message: str, head: str | None) -> Snapshot:
+        with disk_full_blamed(self.folder):
+            tree = await self.tree()
+            # the way back reads all of it: what is damaged has to be noticed before it is needed
+            await self.git()("ls-tree", "-r", "-t", "-z", "--object-only", tree)
+            edits = await self.changed_since(head, tree) if head else None
+            commit = (await self.git()("commit-tree", tree, stdin=message.encode())).text
+            number = await asyncio.to_thread(self._next_number)
+            await self.git()("update-ref", f"{REFS}{number:06}-{commit}", commit)
+        return Snapshot(commit=commit, tree=tree, edits=edits)
+
+    async def _take_anew(self, message: str, head: str | None) -> Snapshot:
+        """Where a new repository does not help either, the old one was not to blame and is put back."""
+        aside = await asyncio.to_thread(broken.put_aside, self.folder)
+        try:
+            taken = await self._take(message, head)
+        except BaseException:
+            await asyncio.to_thread(broken.put_back, aside, self.folder)
+            raise
+        log.error("snapshot repository was damaged, a new one is begun", aside=str(aside))
+        return replace(
+            taken, notes=(f"the repository of snapshots was damaged: it is now {aside.name}, a new one began",)
+        )
+
+    def _next_number(self) -> int:
+        """Counted and not dated: an order that survives a clock that jumps. The newest is never removed."""
+        try:
+            names = [path.name for path in (self.folder / REFS).iterdir()]
+        except FileNotFoundError:
+            return 1
+        return max((int(match["number"]) for match in map(_REF.fullmatch, names) if match), default=0) + 1
 
     async def tree(self) -> str:
-        """The content id of the checkout as it is now: equal ids, equal files."""
+        """The content id of the checkout as it is now: equal ids, equal files. For the holder of the machine's lock."""
         await self._ensure_repository()
+        await asyncio.to_thread(self._drop_locks)
         exclude = str((await self._repository()).exclude)
         git = self.git(config={"core.excludesFile": exclude})
         added = await git("add", "--all", "--ignore-errors", ok_codes=(0, 1))
         if added.code:
+            self._refuse_what_is_ours(added)
             log.warning("some files cannot be preserved", detail=added.tail)
         # files that are tracked although a rule ignores them: `add --all` passes them over
         ignored = await self._checkout()("ls-files", "-z", "--cached", "--ignored", "--exclude-standard")
@@ -66,6 +128,14 @@ class Snapshots:
             literal = self.git(env={"GIT_LITERAL_PATHSPECS": "1"})
             await literal("add", "--force", "--pathspec-from-file=-", "--pathspec-file-nul", stdin=present)
         return (await git("write-tree")).text
+
+    async def space(self) -> int:
+        """The bytes that the next one and its way back take at least: the index of the checkout, twice."""
+        index = (await self._repository()).index
+        try:
+            return 2 * (await asyncio.to_thread(index.stat)).st_size
+        except FileNotFoundError:
+            return 0
 
     async def changes(self, before: str, after: str) -> Changes:
         """What differs between two trees, by content."""
@@ -84,6 +154,18 @@ class Snapshots:
         await self.tree()
         await self.git()("read-tree", "-u", "--reset", tree)
 
+    async def restore_files(self, tree: str, names: Sequence[bytes]) -> None:
+        """Makes these files what they are in a tree. Names are literal; each of them has to be in the tree."""
+        words = ("restore", f"--source={tree}", "--worktree", "--pathspec-from-file=-", "--pathspec-file-nul")
+        git = self.git(env={"GIT_LITERAL_PATHSPECS": "1"})
+        await git(*words, stdin=b"".join(name + b"\0" for name in names))
+
+    async def names(self, tree: str) -> list[bytes]:
+        """Of all files in a tree; an embedded repository is recorded as a pointer, and is left out."""
+        listed = (await self.git()("ls-tree", "-r", "-z", tree)).stdout.split(b"\0")
+        lines = (line.partition(b"\t") for line in listed if line)
+        return [name for facts, _, name in lines if not facts.startswith(b"160000 ")]
+
     async def tree_of(self, commit: str) -> str | None:
         """None for a snapshot that is not kept any more."""
         found = await self.git()("rev-parse", "--verify", "--quiet", f"{commit}^{{tree}}", ok_codes=(0, 1, 128))
@@ -94,6 +176,18 @@ class Snapshots:
         if found is None:
             raise CheckoutError(path=str(self._repo), reason="it is not a git repository")
         return found
+
+    def _refuse_what_is_ours(self, added: Result) -> None:
+        """A file that cannot be read is the checkout's fault and is passed over; a disk that is full is not."""
+        if _NOT_STORED.search(added.stderr):
+            raise CommandFailedError(command=added.command.name, exit_code=added.code, detail=added.tail)
+
+    def _drop_locks(self) -> None:
+        """Nobody else works here, and we hold the machine's lock: whoever left them is dead."""
+        for lock in (self.index.with_name(f"{self.index.name}.lock"), self.folder / "packed-refs.lock"):
+            with contextlib.suppress(FileNotFoundError):
+                lock.unlink()
+                log.warning("stale lock removed", path=str(lock))
 
     def _present(self, listed: bytes) -> bytes:
         root = os.fsencode(self._repo)
@@ -125,6 +219,22 @@ class Snapshots:
 
     def _checkout(self) -> Git:
         return Git(folder=self._repo, timeout=self._timeout)
+
+
+@contextlib.contextmanager
+def disk_full_blamed(path: Path) -> Iterator[None]:
+    """Raises NoSpaceError for a child that failed inside because the disk was full."""
+    try:
+        yield
+    except CommandFailedError as error:
+        if any(words in error.detail for words in _DISK_FULL):
+            raise NoSpaceError(path=str(path), detail=error.detail) from error
+        raise
+
+
+def _message(label: str, *, update: str | None, head: str | None) -> str:
+    facts = (("update", update), ("head", head))
+    return f"{label}\n\n" + "".join(f"{name}: {value}\n" for name, value in facts if value)
 
 
 def parse_name_status(output: bytes) -> Changes:

@@ -7,6 +7,7 @@ HEAD with its branch, and the index; dependencies follow from the restored files
 import asyncio
 import contextlib
 import json
+import os
 import shlex
 import shutil
 from collections.abc import Mapping
@@ -36,6 +37,9 @@ git_dir=$git_dir
 saved_index=$saved_index
 cd "$$checkout"
 
+# What is half put back is half-applied again: whoever finds it in that state must not start it.
+rm -f $applied
+
 checkout_git() { command git $options "$$@"; }
 snapshot_git() {
   GIT_DIR=$snapshots GIT_WORK_TREE=$checkout GIT_INDEX_FILE=$snapshot_index \\
@@ -43,15 +47,17 @@ snapshot_git() {
 }
 
 # Files: first look at what is there now, so that what the update added is known and goes. Nothing else writes here
-# any more, so locks are left-overs of what was killed.
+# any more, so locks are left-overs of what was killed, and so is what was copied aside.
 rm -f $snapshot_index.lock "$$git_dir/index.lock" "$$git_dir/HEAD.lock"
+rm -rf "$$git_dir/refreshd-incoming"
 snapshot_git add --all --ignore-errors || true
 snapshot_git read-tree -u --reset $tree
 
 # HEAD and its branch, then the index.
 $restore_head
 if [ -e "$$saved_index" ]; then
-  cp "$$saved_index" "$$git_dir/index.undo"
+  # with its time: git takes it for the time until which the index knew all changes
+  cp -p "$$saved_index" "$$git_dir/index.undo"
   mv -f "$$git_dir/index.undo" "$$git_dir/index"
 else
   rm -f "$$git_dir/index"
@@ -114,6 +120,8 @@ class Undo:
             self._folder.mkdir(parents=True, mode=0o700)
         if (index := repository.read(found.index)) is not None:
             write_atomically(self._folder / SAVED_INDEX, index)
+            changed = found.index.stat().st_mtime_ns
+            os.utime(self._folder / SAVED_INDEX, ns=(changed, changed))
         write_atomically(self._folder / INSTALLED, installed.encode())
         # last: a program that is there is complete
         write_atomically(self._folder / PROGRAM, script.encode("utf-8", "surrogateescape"), mode=0o700)
@@ -127,6 +135,7 @@ class Undo:
             checkout=_quoted(self._repo),
             git_dir=_quoted(found.git_dir),
             saved_index=_quoted(self._folder / SAVED_INDEX),
+            applied=_quoted(self._folder / APPLIED),
             snapshots=_quoted(self._snapshots.folder),
             snapshot_index=_quoted(self._snapshots.index),
             tree=snapshot.tree,

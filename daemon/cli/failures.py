@@ -20,6 +20,7 @@ _ADVICE_ON_REFUSAL = {
     "unauthorized": "name the token's file with --token-file or REFRESHD_TOKEN_FILE, or use the Unix socket",
     "forbidden": "use the Unix socket in the machine, or a token that may do this",
     "update_running": "see how far it is with `refreshd history -n 1`, and ask again when it has ended",
+    "machine_busy": "see how far it is with `refreshd history -n 1`, and ask again when it has ended",
     "unsupported": "refresh the code where it comes from; this machine only runs it",
     "unreadable_answer": "check --url or --socket",
 }

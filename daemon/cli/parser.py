@@ -16,6 +16,7 @@ examples:
   refreshd update --branch main --dry-run
   refreshd update --commit 0123456789abcdef0123456789abcdef01234567 --timeout 300
   refreshd version --json --url http://127.0.0.1:3000 --token-file token.txt
+  refreshd snapshots restore 1a2b3c4d src/main.py
   refreshd overlay / --dry-run
 
 environment:
@@ -32,6 +33,17 @@ examples:
   refreshd update main --json --quiet | jq -r .to_commit
 
 With the same --idempotency-key, the same update is joined instead of a second one started.
+"""
+
+
+_SNAPSHOT_EXAMPLES = """\
+examples:
+  refreshd snapshots list
+  refreshd snapshots show 1a2b3c4d
+  refreshd snapshots diff 1a2b3c4d now
+  refreshd snapshots restore 1a2b3c4d src/main.py
+
+What a restore replaces is in a snapshot of its own, which it names.
 """
 
 
@@ -58,25 +70,26 @@ class _Commands:
         self._add_reports()
         self._add_update()
         self._add_rollback()
+        self._add_snapshots()
         self._add_overlay()
 
     def _add_daemon(self) -> None:
-        self._add("serve", "serving:serve", "run the daemon in the foreground")
-        check = self._add("check", "serving:check", "import and configure the code, start nothing")
+        self.add("serve", "serving:serve", "run the daemon in the foreground")
+        check = self.add("check", "serving:check", "import and configure the code, start nothing")
         check.add_argument(
             "--after-fd", type=int, metavar="N", help="import the libraries, then wait for a byte on descriptor N"
         )
-        recover = self._add(
+        recover = self.add(
             "recover", "serving:recover", "end what a dead daemon left; the guard runs it before a start"
         )
         recover.add_argument("--crashing", action="store_true", help="the daemon was started again and again in vain")
-        sync = self._add("sync", "serving:sync", "refresh once in this process, before the daemon starts")
+        sync = self.add("sync", "serving:sync", "refresh once in this process, before the daemon starts")
         sync.add_argument("ref", nargs="?", metavar="REF", help="branch, tag or full commit id")
 
     def _add_reports(self) -> None:
-        self._add("version", "reports:version", "say which code is on disk and which one runs", *self._asking)
-        self._add("status", "reports:status", "say how the daemon is; exit 0 when it is healthy", *self._asking)
-        history = self._add("history", "reports:history", "list updates, newest first", *self._asking)
+        self.add("version", "reports:version", "say which code is on disk and which one runs", *self._asking)
+        self.add("status", "reports:status", "say how the daemon is; exit 0 when it is healthy", *self._asking)
+        history = self.add("history", "reports:history", "list updates, newest first", *self._asking)
         history.add_argument(
             "-n",
             "--lines",
@@ -87,7 +100,7 @@ class _Commands:
         )
 
     def _add_update(self) -> None:
-        update = self._add("update", "update:run", "refresh the code, and wait until it runs", *self._asking)
+        update = self.add("update", "update:run", "refresh the code, and wait until it runs", *self._asking)
         update.epilog = _UPDATE_EXAMPLES
         target = update.add_mutually_exclusive_group(required=True)
         target.add_argument("ref", nargs="?", metavar="REF", help="branch, tag, full ref or full commit id")
@@ -99,12 +112,28 @@ class _Commands:
         self._add_waiting(update)
 
     def _add_rollback(self) -> None:
-        rollback = self._add("rollback", "update:run", "go back to the state before an update", *self._asking)
+        rollback = self.add("rollback", "update:run", "go back to the state before an update", *self._asking)
         rollback.add_argument(
             "id", nargs="?", default="last", metavar="ID", help="of the update (the last that succeeded)"
         )
         rollback.set_defaults(rollback=True, dry_run=False)
         self._add_waiting(rollback)
+
+    def _add_snapshots(self) -> None:
+        snapshots = self.add(
+            "snapshots", "snapshots:list_all", "look at what updates found, and take files back out of it"
+        )
+        snapshots.epilog = _SNAPSHOT_EXAMPLES
+        inner = _Commands(snapshots)
+        inner.add("list", "snapshots:list_all", "list the snapshots that are kept, newest first", *self._asking)
+        show = inner.add("show", "snapshots:show", "say which local edits a snapshot holds", *self._asking)
+        diff = inner.add("diff", "snapshots:diff", "say which files differ", *self._asking)
+        restore = inner.add("restore", "snapshots:restore", "make files what they were", *self._asking)
+        for command in (show, restore):
+            command.add_argument("id", metavar="ID", help="of the snapshot, or the beginning of one")
+        diff.add_argument("a", metavar="A", help="of a snapshot, or the beginning of one")
+        diff.add_argument("b", nargs="?", default="now", metavar="B", help="of another, or now: the checkout as it is")
+        restore.add_argument("paths", nargs="*", metavar="PATH", help="in the checkout, literally (everything)")
 
     def _add_waiting(self, command: argparse.ArgumentParser) -> None:
         command.add_argument(
@@ -116,13 +145,13 @@ class _Commands:
         )
 
     def _add_overlay(self) -> None:
-        overlay = self._add("overlay", "overlay:run", "lay the machine's files out in a folder", _output_options())
+        overlay = self.add("overlay", "overlay:run", "lay the machine's files out in a folder", _output_options())
         overlay.description = "Lays out the s6 definitions and the entry point of a machine, such as in its image's /."
         overlay.add_argument("folder", type=Path, metavar="DIR", help="the root of the machine's file system")
         overlay.add_argument("--force", action="store_true", help="overwrite files that differ")
         overlay.add_argument("--dry-run", action="store_true", help="say what would be written")
 
-    def _add(self, name: str, where: str, summary: str, *options: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    def add(self, name: str, where: str, summary: str, *options: argparse.ArgumentParser) -> argparse.ArgumentParser:
         module, _, function = where.partition(":")
         command = self._commands.add_parser(
             name,

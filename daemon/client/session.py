@@ -3,7 +3,7 @@
 import asyncio
 import random
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,17 @@ from daemon.client.errors import (
 from daemon.client.wire import AnyShape, ServerEvent, read_json_shape, read_shape
 from daemon.errors import in_words
 from daemon.journal import Entry
-from daemon.models import Health, Plan, Shape, Update, Version
+from daemon.models import (
+    Health,
+    KeptSnapshot,
+    Plan,
+    Restored,
+    Shape,
+    SnapshotDiff,
+    SnapshotReport,
+    Update,
+    Version,
+)
 from daemon.states import State
 
 TIMEOUT = 10.0  # seconds, for a request that the daemon answers from what it knows
@@ -225,6 +235,23 @@ class Client:
         except TimeoutError:
             raise TimedOutError(what="the update to end", seconds=limit) from None
 
+    async def snapshots(self) -> tuple[KeptSnapshot, ...]:
+        """Newest first."""
+        return (await self._get(_Snapshots, "/api/v1/snapshots")).snapshots
+
+    async def snapshot(self, snapshot_id: str) -> SnapshotReport:
+        return await self._get(SnapshotReport, _snapshot_path(snapshot_id))
+
+    async def diff(self, a: str, b: str = "now", *, limit: float = LIMIT) -> SnapshotDiff:
+        """From one snapshot to another, or to the checkout as it is now, which is read for it."""
+        path = f"{_snapshot_path(a)}/diff/{quote(b, safe='')}"
+        return self._read(SnapshotDiff, *await self._connection.ask_well("GET", path, limit=limit))
+
+    async def restore(self, snapshot_id: str, paths: Sequence[str] | None = None, *, limit: float = LIMIT) -> Restored:
+        """Makes files what they were in a snapshot; without paths all of them."""
+        body = {} if paths is None else {"paths": list(paths)}
+        return await self._post(Restored, f"{_snapshot_path(snapshot_id)}/restore", body, limit)
+
     async def _refresh(self, target: Order, key: str, limit: float, watcher: Watcher) -> Update:
         before = await self.version()
         accepted = await self._patiently(lambda: self._submit(target, key, wait=False, limit=limit), watcher.away)
@@ -290,6 +317,10 @@ class _Updates(Shape):
     updates: tuple[Update, ...]
 
 
+class _Snapshots(Shape):
+    snapshots: tuple[KeptSnapshot, ...]
+
+
 class _Absence:
     """The pauses between attempts, and when to make no more of them."""
 
@@ -323,3 +354,7 @@ def _order(target: Order) -> Target | Rollback:
 
 def _path(update_id: str) -> str:
     return f"/api/v1/updates/{quote(update_id, safe='')}"
+
+
+def _snapshot_path(snapshot_id: str) -> str:
+    return f"/api/v1/snapshots/{quote(snapshot_id, safe='')}"

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple, TypeVar
 
 from aiohttp import web
@@ -189,8 +189,8 @@ def routes(api: RestApi) -> tuple[Route, ...]:
     )
 
 
-def add_routes(app: web.Application, api: RestApi, authorize: Authorize) -> None:
-    for route in routes(api):
+def add_routes(app: web.Application, table: Iterable[Route], authorize: Authorize) -> None:
+    for route in table:
         app.router.add_route(route.method, route.path, _guarded(route, authorize))
 
 

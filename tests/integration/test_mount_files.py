@@ -388,6 +388,7 @@ async def test_a_reader_sees_the_old_file_or_the_new_one_and_none_beside_it(lab:
 async def test_leftovers_of_a_copy_that_was_killed_are_outside_of_the_files_and_go(lab: Lab) -> None:
     await lab.refresh()
     left = lab.checkout.path / ".git" / "refreshd-incoming" / "half.Xy12ab"
+    left.parent.mkdir(exist_ok=True)
     left.write_text("half")
     assert lab.checkout.status == ""
     lab.host.write("a", "b\n")

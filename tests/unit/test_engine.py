@@ -291,6 +291,18 @@ async def test_a_process_that_died_half_way_is_undone_at_the_next_start(world: W
     assert (world.head(), world.status()) == (world.first, "")
 
 
+async def test_while_an_update_is_verified_no_other_begins(world: World) -> None:
+    update = await world.update(world.upstream({"code": "B"}))
+    recovery = await world.restart()
+    await recovery.recover()
+    with pytest.raises(UpdateRunningError) as refused:
+        await world.engine.submit(request("main"), parse_ref("main"))
+    assert refused.value.running == update.id
+    await recovery.verify(answers)
+    world.source.refs["main"] = world.first
+    assert (await world.update("main")).state is State.RESTARTING
+
+
 async def test_new_code_that_does_not_answer_itself_is_undone_and_the_machine_restarts(world: World) -> None:
     update = await world.update(world.upstream({"code": "B"}))
     recovery = await world.restart()

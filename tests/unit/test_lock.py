@@ -14,10 +14,10 @@ lock = MachineLock(Path(sys.argv[1])); print(lock.acquire(), flush=True); sys.st
 """
 
 
-def test_the_holder_may_ask_again_and_others_may_not(tmp_path: Path) -> None:
+def test_nobody_gets_what_is_held_not_even_the_holder(tmp_path: Path) -> None:
     first, second = MachineLock(tmp_path / "a" / "lock"), MachineLock(tmp_path / "a" / "lock")
     assert first.acquire()
-    assert first.acquire()
+    assert not first.acquire()
     assert not second.acquire()
     first.release()
     assert second.acquire()

@@ -36,6 +36,8 @@ DEFAULTS: dict[str, Any] = {
     "restart_timeout": 5,
     "rescue": False,
     "verify_timeout": 30,
+    "snapshots_keep": 50,
+    "snapshots_max_mb": 1024,
     "log_format": "auto",
     "log_level": "info",
 }
@@ -72,6 +74,8 @@ GIVEN: list[tuple[str, str, str, Any]] = [
     ("REFRESHD_RESCUE", "1", "rescue", True),
     ("REFRESHD_RESTART_TIMEOUT", "6", "restart_timeout", 6),
     ("REFRESHD_VERIFY_TIMEOUT", "86400", "verify_timeout", 86400),
+    ("REFRESHD_SNAPSHOTS_KEEP", "1", "snapshots_keep", 1),
+    ("REFRESHD_SNAPSHOTS_MAX_MB", "64", "snapshots_max_mb", 64),
     ("REFRESHD_LOG_FORMAT", "json", "log_format", "json"),
     ("REFRESHD_LOG_LEVEL", "debug", "log_level", "debug"),
 ]
@@ -118,6 +122,8 @@ REFUSED = [
     ("REFRESHD_UNDO_TIMEOUT", "nan", "less than or equal to 86400"),
     ("REFRESHD_RESTART_TIMEOUT", "soon", "valid number"),
     ("REFRESHD_VERIFY_TIMEOUT", "1m", "valid number"),
+    ("REFRESHD_SNAPSHOTS_KEEP", "0", "greater than or equal to 1"),
+    ("REFRESHD_SNAPSHOTS_MAX_MB", "0", "greater than or equal to 1"),
     ("REFRESHD_LOG_FORMAT", "xml", "'auto', 'json' or 'pretty'"),
     ("REFRESHD_LOG_LEVEL", "INFO", "'debug', 'info', 'warning' or 'error'"),
 ]

@@ -1,0 +1,215 @@
+"""The kill matrix: whatever ends or fails at whatever step, the machine comes back with the old code or with the new.
+
+Each row names a place, what goes wrong there, and the exact journal that must come of it. After each, when the machine
+is ready again: files by content, HEAD, index, dependencies, local edits, locks, processes, temporary files, version.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Iterator
+
+import pytest
+import pytest_asyncio
+
+from tests.support.faults import PYTHON, Action, Fault, Moment
+from tests.support.matrix_lanes import ClosingTable, Lanes, Row
+
+SOURCES = ("git", "mount")
+WAY = ("requested", "begin", "staged", "applied", "installed", "checked", "started", "verified")
+IN = {
+    "staging": (*WAY[:2], "fail"),
+    "applying": (*WAY[:3], "undone"),
+    "installing": (*WAY[:4], "undone"),
+    "checking": (*WAY[:5], "undone"),
+    "restarting": WAY,
+    "verifying": (*WAY[:7], *WAY[6:]),
+    "done": WAY,
+}
+NEW = frozenset({"restarting", "verifying", "done"})
+LOCKED = ".git/index.lock"
+
+# (program, place, sign of "during", state that it belongs to, sources, what goes wrong there)
+KILLED = ("kill before", "kill during", "kill after")
+FETCHING = (*KILLED, "group during", "term during", "enospc before", "hang before")
+SNAPSHOT = ("kill during", "kill after", "group during", "term before", "enospc before", "hang before")
+MOVING = ("kill before", "kill after", "enospc before", "hang before")
+RESETTING = (*KILLED, "group during", "enospc before", "hang during")
+EVERY = (
+    *KILLED,
+    "group during",
+    "group after",
+    "term before",
+    "term during",
+    "term after",
+    "enospc before",
+    "enospc during",
+    "hang before",
+)
+COMMANDS: tuple[tuple[str, str, str, str, tuple[str, ...], tuple[str, ...]], ...] = (
+    ("git", "* rev-parse --is-bare*", "-", "staging", SOURCES, ("kill before", "term after")),
+    ("git", "* ls-files -z -t --stage*", "-", "staging", ("mount",), ("kill after", "hang before")),
+    ("git", "* fetch --verbose *", "-", "staging", ("git",), FETCHING),
+    ("git", "* fetch --quiet --force *", "-", "staging", ("mount",), FETCHING),
+    ("pnpm", "* fetch *", "-", "staging", SOURCES, FETCHING),
+    ("git", "* add --all *", "-", "staging", SOURCES, SNAPSHOT),
+    ("git", "* write-tree*", "-", "staging", SOURCES, ("kill after", "enospc before")),
+    ("git", "* commit-tree *", "-", "staging", SOURCES, ("kill after", "enospc before")),
+    ("git", "* update-ref refs/snapshots*", "-", "staging", SOURCES, ("kill before", "kill after")),
+    ("git", "* checkout --quiet --force *", LOCKED, "applying", ("git",), (*EVERY, "hang during", "hang after")),
+    ("rsync", "*--files-from*", "-", "applying", ("mount",), (*EVERY, "hang during", "hang after")),
+    ("git", "* update-ref --no-deref -m *", "-", "applying", ("mount",), MOVING),
+    ("git", "* reset --quiet --mixed *", LOCKED, "applying", ("mount",), RESETTING),
+    ("pnpm", "* install *", "-", "installing", SOURCES, EVERY),
+)
+STEPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("journal begin", "staging", ("kill after",)),
+    ("Snapshots.take", "staging", ("kill before", "kill after")),
+    ("Undo.prepare", "staging", ("kill before", "kill after", "group after", "term after")),
+    ("undo-file index", "staging", ("kill during", "enospc during")),
+    ("undo-file undo.sh", "staging", ("kill during", "kill after", "enospc during")),
+    ("journal staged", "staging", ("kill before", "kill torn", "enospc during")),
+    ("journal staged", "applying", ("kill after", "group after", "term after")),
+    ("journal applied", "applying", ("kill before", "kill torn", "enospc during")),
+    ("journal applied", "installing", ("kill after", "term after")),
+    ("PnpmInstaller.install", "installing", ("kill after",)),
+    ("journal installed", "installing", ("kill before", "kill torn", "enospc during")),
+    ("journal installed", "checking", ("kill after", "term after")),
+    ("Checker.check", "checking", ("kill before", "kill after", "group after", "term before")),
+    ("undo-file applied", "checking", ("kill during", "kill after", "enospc during", "term after")),
+    ("journal checked", "checking", ("kill before", "kill torn", "enospc during")),
+    ("journal checked", "restarting", ("kill after", "group after")),
+    ("Supervisor.leave", "restarting", ("kill before", "kill after")),
+    ("journal started", "restarting", ("kill before", "kill torn", "enospc during")),
+    ("journal started", "verifying", ("kill after", "group after")),
+    ("Recovery.verify", "verifying", ("kill before",)),
+    ("journal verified", "verifying", ("kill before", "kill torn", "enospc during")),
+    ("journal verified", "done", ("kill after", "group after")),
+    ("Recovery.verify", "done", ("kill after",)),
+    ("Supervisor.ready", "done", ("kill before",)),
+)
+# The way back itself: what made it necessary, and what strikes it then.
+FULL_DISK = {
+    "git": Fault("git", "* checkout --quiet --force *", "during", "enospc", sign=LOCKED),
+    "mount": Fault("rsync", "*--files-from*", "during", "enospc"),
+}
+BACK: tuple[tuple[str, str, str], ...] = (
+    ("git", "* read-tree -u --reset *", "kill before"),
+    ("git", "* read-tree -u --reset *", "kill during"),
+    ("git", "* read-tree -u --reset *", "kill after"),
+    ("git", "* read-tree -u --reset *", "group during"),
+    ("git", "* update-ref --no-deref HEAD *", "kill before"),
+    ("git", "* update-ref --no-deref HEAD *", "kill after"),
+    ("git", "* update-index *", "kill after"),
+    (PYTHON, "Undo.run", "kill before"),
+    (PYTHON, "Undo.run", "kill after"),
+    (PYTHON, "journal undone", "kill before"),
+    (PYTHON, "journal undone", "kill torn"),
+    (PYTHON, "journal undone", "kill after"),
+)
+# The guard's way back, after the daemon was killed while it checked: its own program is struck.
+GUARD: tuple[tuple[str, str, int, str], ...] = (
+    ("git", "* read-tree -u --reset *", 1, "kill during"),
+    ("git", "* read-tree -u --reset *", 1, "group during"),
+    ("git", "* update-ref --no-deref HEAD *", 1, "kill after"),
+    ("pnpm", "* install *", 2, "kill before"),
+    ("pnpm", "* install *", 2, "group during"),
+)
+BAD: tuple[tuple[str, tuple[str, ...], str, bool], ...] = (
+    ("fails to import", IN["checking"], "check_failed", False),
+    ("hangs when it is imported", IN["checking"], "check_failed", True),
+    ("fails to import when it serves", (*WAY[:6], "undone"), "crash_loop", False),
+    ("crashes at start", (*WAY[:6], "undone"), "crash_loop", False),
+    ("is killed at start", (*WAY[:6], "undone"), "crash_loop", False),
+    ("never gets ready", (*WAY[:6], "undone"), "crash_loop", True),
+    ("listens and hangs", (*WAY[:7], "undone"), "crash_loop", True),
+)
+
+
+def fault(program: str, place: str, what: str, *, sign: str = "-", nth: int = 1) -> Fault:
+    action, moment = what.split()
+    return Fault(program, place, _MOMENTS[moment], _ACTIONS[action], sign=sign, nth=nth)
+
+
+_MOMENTS: dict[str, Moment] = {"before": "before", "during": "during", "after": "after", "torn": "torn"}
+_ACTIONS: dict[str, Action] = {"kill": "kill", "group": "group", "term": "term", "enospc": "enospc", "hang": "hang"}
+_KINDS = {
+    "kill": "SIGKILL of the daemon",
+    "group": "SIGKILL of its group",
+    "term": "SIGTERM",
+    "enospc": "ENOSPC",
+    "hang": "child hangs",
+}
+
+
+def one(source: str, state: str, *faults: Fault, kind: str = "") -> Row:
+    last = faults[-1]
+    return Row(
+        source=source,
+        kind=kind or _KINDS[last.action],
+        name=" ".join(map(str, faults)),
+        faults=faults,
+        chains=frozenset({IN[state]}),
+        ends_at="new" if state in NEW else "old",
+        patient=last.action == "hang",
+    )
+
+
+def table() -> Iterator[Row]:
+    for program, place, sign, state, sources, whats in COMMANDS:
+        for source in sources:
+            yield from (one(source, state, fault(program, place, what, sign=sign)) for what in whats)
+    for source in SOURCES:
+        for step, state, whats in STEPS:
+            yield from (one(source, state, fault(PYTHON, step, what)) for what in whats)
+        yield one(source, "done", fault(PYTHON, "Undo._drop", "kill before", nth=2))
+        for program, place, what in BACK:
+            kind = f"{_KINDS[what.split()[0]]} in the way back"
+            yield one(source, "applying", FULL_DISK[source], fault(program, place, what), kind=kind)
+        for program, place, nth, what in GUARD:
+            kind = f"{_KINDS[what.split()[0]]} in the way back"
+            checking = fault(PYTHON, "Checker.check", "kill after")
+            yield one(source, "checking", checking, fault(program, place, what, nth=nth), kind=kind)
+        yield from bad_code(source)
+
+
+def bad_code(source: str) -> Iterator[Row]:
+    for name, chain, code, patient in BAD:
+        yield Row(source, f"code that {name}", name, (), frozenset({chain}), "old", code, name, patient=patient)
+    name = "crashes after readiness"
+    yield Row(source, f"code that {name}", name, (), frozenset({WAY}), "old", None, name, later=WAY, patient=True)
+
+
+ROWS = tuple(table())
+
+
+@pytest.fixture(scope="module")
+def closing_table(request: pytest.FixtureRequest) -> ClosingTable:
+    table = ClosingTable()
+    request.config.pluginmanager.register(table)
+    return table
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def lanes(request: pytest.FixtureRequest) -> AsyncIterator[Lanes]:
+    """Works on the rows that were selected, in their order, on all machines at once."""
+    lanes = Lanes(_selected(request.session.items))
+    yield lanes
+    await lanes.close()
+
+
+def _selected(items: Iterable[pytest.Item]) -> list[Row]:
+    calls = (getattr(item, "callspec", None) for item in items)
+    return [call.params["row"] for call in calls if call and isinstance(call.params.get("row"), Row)]
+
+
+def test_the_table_has_at_least_120_rows_and_no_two_alike() -> None:
+    assert len({row.id for row in ROWS}) == len(ROWS) >= 120
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
+async def test_the_machine_comes_back_whole(row: Row, lanes: Lanes, closing_table: ClosingTable) -> None:
+    complaints = ["it did not come back"]
+    try:
+        complaints = row.complaints(await lanes.result(row))
+    finally:
+        closing_table.count(row, passed=not complaints)
+    assert not complaints

@@ -1,0 +1,339 @@
+"""The machines of the kill matrix: one serves many cases, each an update to the other of two commits, with a fault.
+
+The two commits differ in code, in data and in dependencies, so every update takes every step.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import subprocess
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from daemon.errors import RefreshdError
+from tests.support import matrix_hooks
+from tests.support.faults import Fault, Faults
+from tests.support.machine import PROJECT, WORKSPACE, HostMachine, git
+
+PATIENCE = 40.0
+POLL = 0.05
+MANY = 150  # files that differ, so that copying them takes a moment
+
+EDITED, EDIT = "notes.md", b"edited here\r\n"
+ADDED, ADDITION = "mine.txt", b"only here\n"
+_LEFT_OVER = ("undo", "undo.done.*", "*.undo", "refreshd-incoming", ".*.tmp")
+
+BAD_CODE = {
+    "fails to import": ("daemon/engine.py", "import nothing_of_the_kind\n"),
+    "hangs when it is imported": ("daemon/engine.py", "import time\ntime.sleep(600)\n"),
+    "fails to import when it serves": ("daemon/__init__.py", "import sys\nif 'serve' in sys.argv: import nothing\n"),
+    "crashes at start": ("daemon/__init__.py", "import os, sys\nif 'serve' in sys.argv: os._exit(1)\n"),
+    "is killed at start": ("daemon/__init__.py", "import os, sys\nif 'serve' in sys.argv: os.kill(os.getpid(), 9)\n"),
+    "crashes after readiness": (
+        "daemon/__init__.py",
+        "import os, sys, threading\nif 'serve' in sys.argv:\n    threading.Timer(2, os._exit, (1,)).start()\n",
+    ),
+    "never gets ready": ("daemon/__init__.py", "import sys, time\nif 'serve' in sys.argv: time.sleep(600)\n"),
+    "listens and hangs": ("daemon/serve.py", "async def _ask_itself(_):\n    import time\n    time.sleep(600)\n"),
+}
+
+
+def _hooked() -> dict[str, str]:
+    main = (PROJECT / "daemon/__main__.py").read_text()
+    imported = "from daemon.cli import main\n"
+    assert imported in main
+    return {
+        "daemon/matrix_hooks.py": Path(matrix_hooks.__file__).read_text(),
+        "daemon/__main__.py": main.replace(imported, f"import daemon.matrix_hooks\n{imported}"),
+    }
+
+
+def _data(content: str) -> dict[str, str]:
+    return {f"data/{number}.txt": f"{content} {number}\n" for number in range(MANY)}
+
+
+class FaultyMachine(HostMachine):
+    def __init__(self, *, mounted: bool, env: Mapping[str, str]) -> None:
+        super().__init__(
+            mounted=mounted, files={**WORKSPACE, **_hooked(), **_data("old"), EDITED: "as committed\n"}, env=env
+        )
+        self.faults = Faults(self.folder)
+
+    @property
+    def env(self) -> dict[str, str]:
+        inherited = super().env
+        return {**inherited, "PATH": f"{self.faults.path}:{inherited['PATH']}"}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a case came to, when the machine was ready again."""
+
+    old: str
+    new: str
+    chain: tuple[str, ...]
+    later: tuple[str, ...]
+    code: str | None
+    snapshot: str | None
+    head: str
+    problems: tuple[str, ...]
+
+    @property
+    def ended_at(self) -> str:
+        return {self.old: "old", self.new: "new"}.get(self.head, self.head)
+
+
+class Lane:
+    """One machine and what is known of it. `run` leaves it fit for the next case, or raises."""
+
+    def __init__(self, machine: FaultyMachine) -> None:
+        self._machine = machine
+        self._client = machine.client()
+        self._trees: dict[str, dict[str, str]] = {}
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(cls, *, mounted: bool, env: Mapping[str, str]) -> AsyncIterator["Lane"]:
+        machine = FaultyMachine(mounted=mounted, env=env)
+        machine.faults.lay_out()
+        async with machine:
+            lane = cls(machine)
+            async with lane._client:
+                await lane._prepare()
+                yield lane
+
+    async def _prepare(self) -> None:
+        """Commits on branches, because a branch is asked for at the remote each time."""
+        upstream = self._machine.upstream
+        git(upstream.tree, "push", "--quiet", "origin", "HEAD:refs/heads/a")
+        upstream.write(_data("new"))
+        await asyncio.to_thread(upstream.depend, "packages/library", {"is-odd": "3.0.1"})
+        git(upstream.tree, "push", "--quiet", "origin", "HEAD:refs/heads/b")
+        self._commits = {"a": self._machine.first, "b": git(upstream.tree, "rev-parse", "HEAD")}
+        await self._ready()
+        for branch in ("b", "a"):
+            self._offer(branch)
+            await self._client.refresh(branch)
+
+    async def run(self, faults: tuple[Fault, ...], *, bad_code: str = "", later: bool = False) -> Seen:
+        """Updates under faults to the commit that the machine is not at, or to code that is bad; and looks."""
+        await self._tidy_up()
+        machine, old = self._machine, git(self._machine.repo, "rev-parse", "HEAD")
+        branch = "bad" if bad_code else next(name for name, commit in self._commits.items() if commit != old)
+        if bad_code:
+            self._commit_bad(*BAD_CODE[bad_code])
+        new = self._offer(branch)
+        (machine.repo / EDITED).write_bytes(EDIT)
+        (machine.repo / ADDED).write_bytes(ADDITION)
+        before = {path.name for path in self._records()}
+        boot = (await self._client.health()).boot_id
+        machine.faults.arm(*faults)
+        ends_daemon = any(fault.ends_daemon for fault in faults)
+        asked = asyncio.create_task(self._ask(branch))
+        try:
+            records = await self._settled(before, boot if ends_daemon else "", count=2 if later else 1)
+        finally:
+            asked.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asked
+        folded = [_folded(path) for path in records]
+        preserved = folded[0].facts.get("preserved") or {}
+        head = git(machine.repo, "rev-parse", "HEAD")
+        seen = Seen(
+            old=old,
+            new=new,
+            chain=folded[0].chain,
+            later=folded[1].chain if len(folded) > 1 else (),
+            code=(folded[0].facts.get("error") or {}).get("code"),
+            snapshot=preserved.get("snapshot"),
+            head=head,
+            problems=(),
+        )
+        problems = [problem async for problem in self._problems(seen)]
+        return Seen(**{**vars(seen), "problems": tuple(problems)})
+
+    async def _ask(self, branch: str) -> None:
+        """As a client that does not give up: its machine may die while it asks."""
+        key = uuid.uuid4().hex
+        while True:
+            try:
+                await self._client.update(branch, idempotency_key=key)
+            except RefreshdError:
+                await asyncio.sleep(POLL)
+            else:
+                return
+
+    async def _settled(self, before: set[str], boot: str, *, count: int) -> list[Path]:
+        """The new records, when all of them have ended, every fault has struck and a daemon is ready for good."""
+        what = "nothing was recorded"
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while True:
+                    records = [path for path in self._records() if path.name not in before]
+                    waiting = self._machine.faults.waiting()
+                    states = [_folded(path).state for path in records]
+                    what = f"{[_folded(path).chain for path in records]}, faults that have not struck: {waiting}"
+                    ended = len(records) >= count and not waiting and all(state in _FINAL for state in states)
+                    if ended and await self._stays(boot):
+                        return records
+                    await asyncio.sleep(POLL)
+        except TimeoutError:
+            raise AssertionError(f"the machine does not settle: {what}\n{self._story()}") from None
+
+    def _story(self) -> str:
+        lines = [line for line in self._machine.log().splitlines() if "request answered" not in line]
+        return "\n".join(line[:600] for line in lines[-15:])
+
+    async def _stays(self, boot: str) -> bool:
+        """The same daemon is ready now and a moment later, and it is not the one from before."""
+        first = await self._boot_id()
+        await asyncio.sleep(0.15)
+        return first not in {None, boot} and first == await self._boot_id()
+
+    async def _boot_id(self) -> str | None:
+        try:
+            return (await self._client.health()).boot_id if await self._client.ready() else None
+        except RefreshdError:
+            return None
+
+    async def _ready(self) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not await self._stays(""):  # noqa: ASYNC110 - another process decides
+                await asyncio.sleep(POLL)
+
+    def _records(self) -> list[Path]:
+        return sorted((self._machine.state_dir / "updates").glob("*.jsonl"))
+
+    def _offer(self, branch: str) -> str:
+        """What the source brings next: a mount brings what is checked out on the host."""
+        tree = self._machine.upstream.tree
+        commit = git(tree, "rev-parse", f"refs/remotes/origin/{branch}")
+        git(tree, "checkout", "--quiet", "--force", "--detach", commit)
+        return commit
+
+    def _commit_bad(self, path: str, code: str) -> None:
+        upstream = self._machine.upstream
+        git(upstream.tree, "checkout", "--quiet", "--force", "--detach", self._commits["b"])
+        source = (upstream.tree / path).read_text()
+        upstream.commit({path: f"{source}\n{code}"}, branch="bad")
+
+    async def _tidy_up(self) -> None:
+        machine = self._machine
+        machine.faults.disarm()
+        await self._ready()
+        git(machine.repo, "checkout", "--quiet", "--force", "HEAD", "--", ".")
+        git(machine.repo, "clean", "--quiet", "-fd")
+        for name in ("starts", "bad-targets.json"):
+            (machine.state_dir / name).unlink(missing_ok=True)
+
+    async def _problems(self, seen: Seen) -> AsyncIterator[str]:
+        machine = self._machine
+        if difference := await asyncio.to_thread(self._difference, seen):
+            yield f"the tree is neither old nor new: {difference}"
+        expected = [f"?? {ADDED}"] + ([f" M {EDITED}"] if seen.ended_at == "old" else [])
+        status = subprocess.run(
+            ("git", "status", "--porcelain"), cwd=machine.repo, capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+        if sorted(status) != sorted(expected):
+            yield f"HEAD and index disagree: {status}"
+        if not await asyncio.to_thread(self._dependencies_load, seen):
+            yield "dependencies do not load"
+        if seen.ended_at == "new" and not self._preserved(seen.snapshot):
+            yield "local edits are not in the snapshot"
+        if locks := [str(path) for path in (machine.repo / ".git").rglob("*.lock")]:
+            yield f"locks: {locks}"
+        folders = (machine.state_dir, machine.repo / ".git")
+        if left := [str(path) for folder in folders for name in _LEFT_OVER for path in folder.rglob(name)]:
+            yield f"left over: {left}"
+        if orphans := await self._orphans():
+            yield f"orphans: {orphans}"
+        version = await self._client.version()
+        if (version.sha, version.running.sha) != (seen.head, seen.head):
+            yield f"getVersion says {version.sha} and {version.running.sha}, HEAD is {seen.head}"
+
+    def _difference(self, seen: Seen) -> list[str]:
+        """By content, every file that git does not ignore; in an old tree with the local edits, byte for byte."""
+        expected = dict(self._tree_of(seen.head)) | {ADDED: _blob(ADDITION)}
+        if seen.ended_at == "old":
+            expected[EDITED] = _blob(EDIT)
+        found = {name: _blob((self._machine.repo / name).read_bytes()) for name in _names(self._machine.repo)}
+        return sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))[:5]
+
+    def _tree_of(self, commit: str) -> dict[str, str]:
+        if commit not in self._trees:
+            lines = git(self._machine.upstream.tree, "ls-tree", "-r", commit).splitlines()
+            self._trees[commit] = {line.split("\t")[1]: line.split()[2] for line in lines}
+        return self._trees[commit]
+
+    def _dependencies_load(self, seen: Seen) -> bool:
+        """Those of the commit, and no other: is-odd belongs to one of the two."""
+        script = "console.log(require('@demo/library')(7))"
+        found = subprocess.run(("node", "-e", script), cwd=self._machine.repo, capture_output=True, check=False)
+        has_odd = (self._machine.repo / "packages/library/node_modules/is-odd/package.json").exists()
+        return found.stdout.strip() == b"true" and has_odd == (seen.head != self._machine.first)
+
+    def _preserved(self, snapshot: str | None) -> bool:
+        def content(name: str) -> bytes:
+            argv = ("git", "--git-dir", self._machine.state_dir / "snapshots", "show", f"{snapshot}:{name}")
+            return subprocess.run(argv, capture_output=True, check=False).stdout
+
+        return snapshot is not None and content(EDITED) == EDIT and content(ADDED) == ADDITION
+
+    async def _orphans(self) -> list[str]:
+        """What still runs of the machine and is neither daemon nor s6, when everything had a moment to end."""
+        for _ in range(60):
+            if not (found := await asyncio.to_thread(_processes, self._machine.folder)):
+                return []
+            await asyncio.sleep(POLL)
+        return found
+
+
+_FINAL = frozenset({"succeeded", "unchanged", "failed", "rolled_back", "inconsistent"})
+
+
+@dataclass(frozen=True)
+class Folded:
+    state: str
+    chain: tuple[str, ...]
+    facts: dict[str, Any]
+
+
+def _folded(record: Path) -> Folded:
+    entries = []
+    for line in record.read_bytes().split(b"\n")[:-1]:
+        with contextlib.suppress(ValueError):
+            entries.append(json.loads(line))
+    chain = tuple(entry["event"] or entry["state"] for entry in entries)
+    facts = {name: value for entry in entries for name, value in entry["facts"].items()}
+    return Folded(entries[-1]["state"] if entries else "", chain, facts)
+
+
+def _names(folder: Path) -> list[str]:
+    """Files of the work tree by walking it: git's own view is what is being judged."""
+    found = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name not in {".git", "node_modules", "__pycache__", ".venv"}]
+        found += [str((Path(place) / name).relative_to(folder)) for name in files]
+    return found
+
+
+def _blob(content: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0%b" % (len(content), content), usedforsecurity=False).hexdigest()
+
+
+def _processes(folder: Path) -> list[str]:
+    found = []
+    for proc in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (proc / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            inside = (proc / "cwd").readlink().is_relative_to(folder) or str(folder) in command
+        except OSError:
+            continue
+        if inside and command and not command.startswith("s6-") and "-m daemon serve" not in command:
+            found.append(f"{proc.name} {command[:200]}")
+    return found
