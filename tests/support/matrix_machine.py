@@ -286,9 +286,10 @@ class Lane:
 
     async def _orphans(self) -> list[str]:
         """What still runs of the machine and is neither daemon nor s6, when everything had a moment to end."""
+        found: list[str] = []
         for _ in range(60):
             if not (found := await asyncio.to_thread(_processes, self._machine.folder)):
-                return []
+                break
             await asyncio.sleep(POLL)
         return found
 
