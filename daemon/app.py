@@ -18,7 +18,6 @@ from daemon.installers import Installer
 from daemon.installers.pnpm import PnpmInstaller
 from daemon.installers.uv import UvInstaller
 from daemon.journal import Journal
-from daemon.kept import Kept
 from daemon.lock import MachineLock
 from daemon.machinery import Machinery
 from daemon.models import Update
@@ -27,6 +26,7 @@ from daemon.recovery import Recovery
 from daemon.settings import Settings
 from daemon.shelf import Shelf
 from daemon.snapshots import Snapshots
+from daemon.snapshots.kept import Kept
 from daemon.sources import Source
 from daemon.sources.git import GitSource
 from daemon.sources.mount import MountSource

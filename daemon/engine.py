@@ -170,18 +170,27 @@ class Engine:
         with bound_contextvars(update_id=update.id):
             log.info("update begins", target=ref.name, source=source.name, trigger=update.request.trigger)
             try:
-                restart = await self._pipeline.forward(update, ref, source)
-            except asyncio.CancelledError:
-                await self._pipeline.backward(update.id, InterruptedUpdateError(state="being stopped"))
-                raise
-            except RefreshdError as error:
-                restart = await self._pipeline.backward(update.id, error)
-            except Exception:  # a defect of ours must not leave the machine half-way
-                log.exception("update met a defect")
-                restart = await self._pipeline.backward(update.id, InternalError())
+                restart = await self._forward_or_back(update, ref, source)
+            except RefreshdError:
+                # a disk so full that not even the end can be written: the next start ends what is left
+                log.exception("update cannot be ended in its record")
+                restart = False
             finally:
                 await self._m.checker.cool()
             self._end(restart=restart)
+
+    async def _forward_or_back(self, update: Update, ref: Ref, source: Source) -> bool:
+        """True when the machine has to restart. Raises what writing the end of the record raises."""
+        try:
+            return await self._pipeline.forward(update, ref, source)
+        except asyncio.CancelledError:
+            await self._pipeline.backward(update.id, InterruptedUpdateError(state="being stopped"))
+            raise
+        except RefreshdError as error:
+            return await self._pipeline.backward(update.id, error)
+        except Exception:  # a defect of ours must not leave the machine half-way
+            log.exception("update met a defect")
+            return await self._pipeline.backward(update.id, InternalError())
 
     def _end(self, *, restart: bool) -> None:
         """The lock is kept until the process ends: no other process may begin on code that is about to start."""

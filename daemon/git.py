@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from daemon.models import Changes
 from daemon.process import Command, Result, run
 
+LISTED = 200  # names in a record; counts are not cut
 LOW_SPEED_LIMIT = 1000  # bytes a second
 LOW_SPEED_TIME = 30  # seconds
 
@@ -86,3 +88,16 @@ def printable(path: bytes) -> str:
     r"""A file's name as text that JSON and a terminal can hold; bytes that are not UTF-8 become \\x escapes."""
     text = path.decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def parse_name_status(output: bytes) -> Changes:
+    """The output of `--name-status -z`: status, name, status, name, and so on."""
+    fields = output.split(b"\0")
+    pairs = list(zip(fields[0:-1:2], fields[1::2], strict=False))
+    kinds = [{b"A": "A", b"D": "D"}.get(status[:1], "M") for status, _ in pairs]
+    return Changes(
+        added=kinds.count("A"),
+        changed=kinds.count("M"),
+        deleted=kinds.count("D"),
+        files=tuple(f"{kind} {printable(name)}" for kind, (_, name) in list(zip(kinds, pairs, strict=True))[:LISTED]),
+    )

@@ -3,16 +3,15 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from daemon import broken
 from daemon.engine import Engine
 from daemon.errors import BusyError, CommandFailedError, NotFoundError, RefreshdError, RestartingError
 from daemon.journal import Journal
-from daemon.kept import Kept
 from daemon.log import get_logger
 from daemon.machinery import Heads, short
 from daemon.models import Changes, KeptSnapshot, Restored, SnapshotDiff, SnapshotReport
-from daemon.snapshot_paths import selected
-from daemon.snapshots import Snapshots
+from daemon.snapshots import Snapshots, broken
+from daemon.snapshots.kept import Kept
+from daemon.snapshots.paths import selected
 
 UPKEEP_EVERY = 600.0  # seconds; updates that fail leave snapshots without a restart
 NOW = "now"  # in place of an id: the checkout as it is

@@ -9,9 +9,8 @@ from types import MappingProxyType
 from typing import Self
 
 from daemon.errors import CheckoutError, CommandFailedError
-from daemon.git import Git
+from daemon.git import Git, parse_name_status
 from daemon.models import Changes
-from daemon.snapshots import parse_name_status
 from daemon.sources.blame import blamed
 from daemon.sources.locks import Locks
 

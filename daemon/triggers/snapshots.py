@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from daemon.access import Access
 from daemon.shelf import Shelf
-from daemon.snapshot_paths import MOST_PATHS
+from daemon.snapshots.paths import MOST_PATHS
 from daemon.triggers.http import API, Route, read_body
 
 BASE = f"{API}/snapshots"

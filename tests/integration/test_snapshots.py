@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from daemon import broken
 from daemon.app import build
 from daemon.errors import BusyError, CommandFailedError, NoSpaceError, RestartingError
-from daemon.kept import Kept
 from daemon.lock import MachineLock
 from daemon.models import Update
 from daemon.serve import serve
 from daemon.settings import Settings
-from daemon.snapshots import _AUTHOR, Snapshots, disk_full_blamed
+from daemon.snapshots import broken
+from daemon.snapshots.kept import Kept
+from daemon.snapshots.store import _AUTHOR, Snapshots, disk_full_blamed
 from daemon.states import Event, State
 from daemon.supervisor import ExitCode
 from daemon.trees import blob_id
@@ -63,7 +63,7 @@ async def test_the_list_is_newest_first_by_order_and_not_by_the_clock(
     snapshots, taken = snapshots_of(machine), []
     for year in (2030, 2001, 2020):
         clock = {"GIT_COMMITTER_DATE": f"{year}-01-02T03:04:05Z"}
-        monkeypatch.setattr("daemon.snapshots._AUTHOR", {**_AUTHOR, **clock})
+        monkeypatch.setattr("daemon.snapshots.store._AUTHOR", {**_AUTHOR, **clock})
         taken.append((await snapshots.take(f"in {year}")).commit)
     listed = (await machine.get(API)).json["snapshots"]
     assert [one["id"] for one in listed] == taken[::-1]
@@ -112,7 +112,7 @@ async def test_an_id_that_names_no_snapshot_is_not_found(machine: Served, wrong:
 
 
 async def test_an_id_that_fits_two_snapshots_is_refused(machine: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("daemon.kept._ID", re.compile("[0-9a-f]*"))
+    monkeypatch.setattr("daemon.snapshots.kept._ID", re.compile("[0-9a-f]*"))
     for number in range(17):  # two of them begin alike
         await take(machine, f"label {number}")
     by_digit = [one["id"][0] for one in (await machine.get(API)).json["snapshots"]]

@@ -9,6 +9,7 @@ from daemon.errors import (
     CheckError,
     CommandFailedError,
     InstallError,
+    NoSpaceError,
     RemoteError,
     RestartingError,
     UnsupportedError,
@@ -142,6 +143,25 @@ async def test_a_defect_is_undone_and_tells_the_caller_nothing_of_itself(world: 
     assert update.error
     assert update.error.code == "internal"
     assert "secret detail" not in update.model_dump_json()
+
+
+async def test_an_end_that_cannot_be_recorded_does_not_block_the_next_update(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = world.upstream({"code": "B"})
+    world.checker.error = CheckError(reason="no")
+
+    async def full(_update_id: str, _error: object) -> bool:
+        raise NoSpaceError(path="/state")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.engine._pipeline, "backward", full)
+        update = await world.engine.submit(request(target), parse_ref(target))
+        assert world.engine._running
+        await asyncio.wait({world.engine._running})
+    assert (await world.journal.get(update.id)).state is State.CHECKING
+    world.checker.error = None
+    assert (await world.update(target)).state is State.RESTARTING
 
 
 async def test_local_edits_are_kept_in_a_snapshot_and_the_record_says_where(world: World) -> None:

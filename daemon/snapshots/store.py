@@ -13,16 +13,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from daemon import broken, repository
+from daemon import repository
 from daemon.errors import CheckoutError, CommandFailedError, NoSpaceError
 from daemon.files import write_atomically
-from daemon.git import Git, printable
+from daemon.git import Git, parse_name_status
 from daemon.log import get_logger
 from daemon.models import Changes
 from daemon.process import Result
 from daemon.repository import Repository
-
-LISTED = 200  # names in a record; counts are not cut
+from daemon.snapshots import broken
 
 REFS = "refs/snapshots/"
 _REF = re.compile(r"(?P<number>[0-9]{6,12})-(?P<commit>[0-9a-f]{40,64})")
@@ -235,16 +234,3 @@ def disk_full_blamed(path: Path) -> Iterator[None]:
 def _message(label: str, *, update: str | None, head: str | None) -> str:
     facts = (("update", update), ("head", head))
     return f"{label}\n\n" + "".join(f"{name}: {value}\n" for name, value in facts if value)
-
-
-def parse_name_status(output: bytes) -> Changes:
-    """The output of `--name-status -z`: status, name, status, name, and so on."""
-    fields = output.split(b"\0")
-    pairs = list(zip(fields[0:-1:2], fields[1::2], strict=False))
-    kinds = [{b"A": "A", b"D": "D"}.get(status[:1], "M") for status, _ in pairs]
-    return Changes(
-        added=kinds.count("A"),
-        changed=kinds.count("M"),
-        deleted=kinds.count("D"),
-        files=tuple(f"{kind} {printable(name)}" for kind, (_, name) in list(zip(kinds, pairs, strict=True))[:LISTED]),
-    )

@@ -9,7 +9,7 @@ from pathlib import Path
 from daemon.errors import BadRequestError, NotFoundError
 from daemon.log import get_logger
 from daemon.models import KeptSnapshot
-from daemon.snapshots import REFS, Snapshots
+from daemon.snapshots.store import REFS, Snapshots
 
 SHORTEST_ID = 4
 

@@ -1,0 +1,5 @@
+"""Nothing is lost: what updates find in the checkout, by content, in a repository of its own."""
+
+from daemon.snapshots.store import Snapshot, Snapshots
+
+__all__ = ["Snapshot", "Snapshots"]
