@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TOOLS = ("git", "rsync", "s6-svscan", "execlineb", "node", "npm", "curl", "pnpm", "shellcheck", "uv", "apt-get")
+TOOLS = (
+    *("git", "rsync", "s6-svscan", "execlineb", "node", "npm", "curl", "pnpm", "uv", "apt-get"),
+    *("shellcheck", "chromium", "postgres"),
+)
 SHELL_NEEDS = ("bash", "env", "dirname", "basename", "cat", "mkdir", "ln", "touch")
 
 Ran = subprocess.CompletedProcess[str]
