@@ -11,7 +11,8 @@ def configure(log_format: Literal["auto", "json", "pretty"], level: str) -> None
     """To standard error, where s6-log and `docker logs` read it; what libraries log goes the same way."""
     pretty = log_format == "pretty" or (log_format == "auto" and sys.stderr.isatty())
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        # structlog's own choice, where rich is installed, takes seconds and prints local variables, secrets among them
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
         if pretty
         else structlog.processors.JSONRenderer(sort_keys=False)
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 
+import daemon.log
 from tests.support.repos import ISOLATED
 
 
@@ -24,6 +25,11 @@ def isolated_git(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempP
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("HOME", str(home))
     return home
+
+
+@pytest.fixture(autouse=True)
+def _log() -> None:
+    daemon.log.configure("pretty", "debug")
 
 
 @pytest.fixture(autouse=True)

@@ -37,6 +37,18 @@ def test_a_line_is_one_json_object_with_its_facts(capsys: pytest.CaptureFixture[
     assert line == {"event": "commit fetched", "level": "info", "commit": "abc", "seconds": 0.2}
 
 
+def test_a_pretty_traceback_shows_no_local_variables(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("pretty", "info")
+    hidden = "".join(("planted", "-", "secret"))
+    try:
+        int(hidden[:0])
+    except ValueError:
+        get_logger().exception("defect met")
+    printed = capsys.readouterr().err
+    assert "ValueError" in printed
+    assert hidden not in printed
+
+
 def test_newlines_in_a_fact_do_not_make_two_lines(capsys: pytest.CaptureFixture[str]) -> None:
     configure("json", "info")
     get_logger().info("child ended", output="one\ntwo\r\nthree\u2028four")
