@@ -39,7 +39,7 @@ def test_a_line_is_one_json_object_with_its_facts(capsys: pytest.CaptureFixture[
 
 def test_a_pretty_traceback_shows_no_local_variables(capsys: pytest.CaptureFixture[str]) -> None:
     configure("pretty", "info")
-    hidden = "".join(("planted", "-", "secret"))
+    hidden = "planted-secret"
     try:
         int(hidden[:0])
     except ValueError:
