@@ -33,7 +33,7 @@ from daemon.sources.mount import MountSource
 from daemon.sources.snapshot import SnapshotSource
 from daemon.starts import Starts
 from daemon.supervisor import Supervisor
-from daemon.triggers import http, procedures, trpc
+from daemon.triggers import bodies, http, problems, procedures, routes, trpc
 from daemon.triggers import snapshots as snapshot_routes
 from daemon.undo import Undo
 from daemon.version import Head, VersionReporter
@@ -108,7 +108,7 @@ async def build(settings: Settings, environ: Mapping[str, str]) -> Daemon:
     async def guard(request: web.Request, access: Access) -> None:
         await authorize(request, access, tokens)
 
-    app = web.Application(middlewares=[http.problems], client_max_size=http.MAX_BODY)
+    app = web.Application(middlewares=[problems.problems], client_max_size=bodies.MAX_BODY)
     rest = http.RestApi(
         environment=environment,
         engine=engine,
@@ -118,8 +118,8 @@ async def build(settings: Settings, environ: Mapping[str, str]) -> Daemon:
         ready=ready,
         rescue=settings.rescue,
     )
-    http.add_routes(app, http.routes(rest), guard)
-    http.add_routes(app, snapshot_routes.routes(snapshot_routes.SnapshotApi(shelf)), guard)
+    table = (*http.routes(rest), *snapshot_routes.routes(snapshot_routes.SnapshotApi(shelf)))
+    routes.add_routes(app, table, guard)
     trpc.add_routes(app, "/api/trpc", trpc.Router(procedures.table(engine=engine, version=version), guard))
     return Daemon(
         settings=settings,

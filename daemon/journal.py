@@ -17,10 +17,10 @@ from typing import Any, ParamSpec, TypeVar
 
 from pydantic import Field, ValidationError
 
-from daemon.errors import NotFoundError, StateLoopError
+from daemon.errors import BadRequestError, NotFoundError, StateLoopError
 from daemon.files import disk_full_named, sync_folder
 from daemon.log import get_logger
-from daemon.models import Moment, Shape, Step, Update, now
+from daemon.models import Moment, Shape, Step, Update, UpdatePage, now
 from daemon.states import Event, State, after
 from daemon.tasks import uncancelled
 
@@ -88,6 +88,14 @@ class Journal:
     async def history(self, limit: int | None = None) -> list[Update]:
         """The readable records, newest first."""
         return await asyncio.to_thread(self._history, limit)
+
+    async def page(self, limit: int, cursor: str | None = None) -> UpdatePage:
+        """The readable records, newest first, from after the one that the cursor names. Raises BadRequestError."""
+        if cursor is not None and not _ID.fullmatch(cursor):
+            raise BadRequestError(reason="the cursor is not one that a list has given")
+        updates = await asyncio.to_thread(self._history, limit + 1, cursor)
+        more = len(updates) > limit
+        return UpdatePage(updates=tuple(updates[:limit]), next_cursor=updates[limit - 1].id if more else None)
 
     async def latest(self) -> Update | None:
         return await asyncio.to_thread(self._latest)
@@ -178,9 +186,11 @@ class Journal:
         except ValidationError:
             raise NotFoundError(what=f"a readable record of update {update_id}") from None
 
-    def _history(self, limit: int | None) -> list[Update]:
+    def _history(self, limit: int | None, before: str | None = None) -> list[Update]:
         updates: list[Update] = []
         for update_id in reversed(self._ids()):
+            if before is not None and _age(update_id) >= _age(before):
+                continue
             if len(updates) == limit:
                 break
             try:
@@ -198,10 +208,14 @@ class Journal:
         except FileNotFoundError:
             return []
         ids = [name.removesuffix(".jsonl") for name in names if name.endswith(".jsonl")]
-        return sorted((i for i in ids if _ID.fullmatch(i)), key=lambda i: (int(i.partition("-")[0]), i))
+        return sorted((i for i in ids if _ID.fullmatch(i)), key=_age)
 
     def _path(self, update_id: str) -> Path:
         return self._folder / f"{update_id}.jsonl"
+
+
+def _age(update_id: str) -> tuple[int, str]:
+    return int(update_id.partition("-")[0]), update_id
 
 
 def parse(content: bytes) -> tuple[Entry, ...]:

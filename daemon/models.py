@@ -92,6 +92,13 @@ class KeptSnapshot(Shape):
     head: str | None = Field(None, description="The commit that HEAD named then.")
 
 
+class SnapshotPage(Shape):
+    """As UpdatePage."""
+
+    snapshots: tuple[KeptSnapshot, ...]
+    next_cursor: str | None = None
+
+
 class SnapshotReport(KeptSnapshot):
     """`edits`: what differs from the commit of then; None where that is not in the checkout any more."""
 
@@ -146,6 +153,13 @@ class Update(Shape):
     @property
     def outcome(self) -> State | None:
         return self.state if self.state.final else None
+
+
+class UpdatePage(Shape):
+    """`next_cursor` asks for the page after it; None at the end of the list."""
+
+    updates: tuple[Update, ...]
+    next_cursor: str | None = None
 
 
 class Plan(Shape):

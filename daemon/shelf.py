@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from daemon.engine import Engine
-from daemon.errors import BusyError, CommandFailedError, NotFoundError, RefreshdError, RestartingError
+from daemon.errors import BadRequestError, BusyError, CommandFailedError, NotFoundError, RefreshdError, RestartingError
 from daemon.journal import Journal
 from daemon.log import get_logger
 from daemon.machinery import Heads, short
-from daemon.models import Changes, KeptSnapshot, Restored, SnapshotDiff, SnapshotReport
+from daemon.models import Changes, KeptSnapshot, Restored, SnapshotDiff, SnapshotPage, SnapshotReport
 from daemon.snapshots import Snapshots, broken
 from daemon.snapshots.kept import Kept
 from daemon.snapshots.paths import selected
@@ -27,9 +27,16 @@ class Shelf:
         self._journal = journal
         self._head = head
 
-    async def all(self) -> tuple[KeptSnapshot, ...]:
-        """The newest first."""
-        return await self._kept.all()
+    async def page(self, limit: int, cursor: str | None = None) -> SnapshotPage:
+        """The newest first, from after the one that the cursor names. Raises BadRequestError."""
+        kept = await self._kept.all()
+        ids = [snapshot.id for snapshot in kept]
+        if cursor is not None and cursor not in ids:
+            raise BadRequestError(reason="the cursor names no snapshot that is kept; begin again without one")
+        start = ids.index(cursor) + 1 if cursor is not None else 0
+        some = kept[start : start + limit]
+        more = start + limit < len(kept)
+        return SnapshotPage(snapshots=some, next_cursor=some[-1].id if more else None)
 
     async def show(self, snapshot_id: str) -> SnapshotReport:
         """Raises NotFoundError, BadRequestError."""

@@ -79,7 +79,7 @@ async def test_a_dry_run_answers_with_the_plan(tmp_path: Path) -> None:
         commit = upstream(world, "two")
         answer = await world.post(f"{API}/update", {"target_ref": "main", "dry_run": True})
         assert (answer.status, answer.json["to_commit"], answer.json["apply"]) == (200, commit, True)
-        assert (await world.get(f"{API}/updates")).json == {"updates": []}
+        assert (await world.get(f"{API}/updates")).json == {"updates": [], "next_cursor": None}
 
 
 async def test_history_is_newest_first_and_bounded(tmp_path: Path) -> None:
@@ -89,8 +89,41 @@ async def test_history_is_newest_first_and_bounded(tmp_path: Path) -> None:
         ids = [update["id"] for update in (await world.get(f"{API}/updates")).json["updates"]]
         assert ids == sorted(ids, reverse=True)
         assert len(ids) == 2
-        assert len((await world.get(f"{API}/updates?limit=1")).json["updates"]) == 1
-        assert (await world.get(f"{API}/updates?limit=x")).status == 400
+        page = (await world.get(f"{API}/updates?limit=1")).json
+        assert [update["id"] for update in page["updates"]] == ids[:1]
+        rest = (await world.get(f"{API}/updates?limit=1&cursor={page['next_cursor']}")).json
+        assert ([update["id"] for update in rest["updates"]], rest["next_cursor"]) == (ids[1:], None)
+
+
+@pytest.mark.parametrize("query", ["limit=x", "limit=0", "limit=201", "limit=1_0", "limit=%C2%B2", "cursor=x"])
+async def test_a_page_that_is_none_is_refused(tmp_path: Path, query: str) -> None:
+    async with served(tmp_path) as world:
+        assert (await world.get(f"{API}/updates?{query}")).status == 400
+
+
+async def test_a_version_that_has_not_changed_is_not_sent_again(tmp_path: Path) -> None:
+    async with served(tmp_path) as world:
+        first = await world.get(f"{API}/version")
+        again = await world.get(f"{API}/version", If_None_Match=first.headers["ETag"])
+        assert (again.status, again.text, again.headers["ETag"]) == (304, "", first.headers["ETag"])
+        git(world.repo, "commit", "--quiet", "--allow-empty", "--message", "other")
+        changed = await world.get(f"{API}/version", If_None_Match=first.headers["ETag"])
+        assert (changed.status, changed.json["sha"]) == (200, git(world.repo, "rev-parse", "HEAD"))
+
+
+@pytest.mark.parametrize("path", ["/healthz", f"{API}/version", f"{API}/updates", f"{API}/snapshots"])
+async def test_what_can_be_read_answers_head_without_a_body(tmp_path: Path, path: str) -> None:
+    async with served(tmp_path) as world:
+        head = await world.request("HEAD", path)
+        assert (head.status, head.text) == (200, "")
+        assert head.headers["Content-Type"] == (await world.get(path)).headers["Content-Type"]
+
+
+async def test_the_head_of_an_event_stream_ends(tmp_path: Path) -> None:
+    async with served(tmp_path) as world:
+        update = await world.daemon.journal.create({"request": {"target_ref": "main", "trigger": "test"}})
+        head = await asyncio.wait_for(world.request("HEAD", f"{API}/updates/{update.id}/events"), 5)
+        assert (head.status, head.headers["Content-Type"]) == (200, "text/event-stream")
 
 
 async def test_events_carry_the_journal_and_resume_where_the_reader_was(tmp_path: Path) -> None:

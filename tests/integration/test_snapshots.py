@@ -59,7 +59,7 @@ def content(repo: Path, name: bytes) -> bytes:
 async def test_the_list_is_newest_first_by_order_and_not_by_the_clock(
     machine: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert (await machine.get(API)).json == {"snapshots": []}
+    assert (await machine.get(API)).json == {"snapshots": [], "next_cursor": None}
     snapshots, taken = snapshots_of(machine), []
     for year in (2030, 2001, 2020):
         clock = {"GIT_COMMITTER_DATE": f"{year}-01-02T03:04:05Z"}
@@ -310,7 +310,7 @@ async def test_the_last_update_can_be_rolled_back_after_old_snapshots_went(machi
         await shelf.prune()
     await finish(machine, update.id)
     await shelf.prune()
-    assert [one.id for one in await shelf.all()] == [others[-1], first]
+    assert [one.id for one in (await shelf.page(200)).snapshots] == [others[-1], first]
 
 
 async def running(machine: Served, facts: dict[str, object]) -> Update:
@@ -436,7 +436,7 @@ async def test_a_damaged_file_is_found_before_it_is_needed(machine: Served) -> N
     assert [path.name for path in snapshots.folder.parent.glob("*.broken-*")] == ["snapshots.broken-1"]
     commit = await take(machine)
     await shelf.examine()
-    assert [one.id for one in await shelf.all()] == [commit]
+    assert [one.id for one in (await shelf.page(200)).snapshots] == [commit]
 
 
 async def test_a_file_that_git_would_frown_upon_is_no_damage(machine: Served) -> None:
@@ -528,7 +528,7 @@ async def test_a_daemon_that_is_stable_keeps_its_snapshots_within_bounds_and_lea
     await eventually(lambda: len(list(folder.iterdir())) == 1, "one snapshot is left")
     daemon.supervisor.leave()
     assert await serving is ExitCode.RESTART
-    assert [one.id for one in await daemon.shelf.all()] == taken[-1:]
+    assert [one.id for one in (await daemon.shelf.page(200)).snapshots] == taken[-1:]
 
 
 async def test_an_update_that_is_asked_for_meanwhile_waits_and_then_owns_the_machine(world: World) -> None:

@@ -1,0 +1,84 @@
+"""Problem documents (RFC 9457): the one shape in which every error of REST leaves."""
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field
+
+from daemon.errors import InternalError, RefreshdError
+from daemon.log import get_logger
+
+MEDIA_TYPE = "application/problem+json"
+
+log = get_logger()
+
+
+class ProblemDocument(BaseModel):
+    """An error. Branch on `code`: sentences may change."""
+
+    model_config = ConfigDict(frozen=True, defer_build=True)
+
+    type: str = Field(description="`urn:refreshd:error:<code>`, or `about:blank` for what HTTP itself refuses.")
+    title: str
+    status: int
+    detail: str = Field(description="What could not be done, why, and what to do about it.")
+    code: str
+    log: str | None = Field(None, description="The tail of what a child printed.")
+    update: str | None = Field(None, description="The id of the update that is in the way.")
+
+
+@web.middleware
+async def problems(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Every error leaves as a problem document, aiohttp's own too; a defect tells nothing of itself."""
+    try:
+        return await handler(request)
+    except RefreshdError as error:
+        return problem(error)
+    except web.HTTPException as error:
+        if error.status < 400:  # noqa: PLR2004 - a redirect is no error
+            raise
+        return _http_problem(error)
+    except Exception:  # the boundary: the log gets the traceback, the caller a fixed text
+        log.exception("request met a defect", method=request.method, path=request.path)
+        return problem(InternalError())
+
+
+def problem(error: RefreshdError) -> web.Response:
+    response = _response(document(error))
+    if (seconds := getattr(error, "retry_after", None)) is not None:
+        response.headers["Retry-After"] = str(seconds)
+    if error.status == 401:  # noqa: PLR2004 - unauthorized
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def document(error: RefreshdError) -> ProblemDocument:
+    return ProblemDocument(
+        type=f"urn:refreshd:error:{error.code}",
+        title=error.code.replace("_", " "),
+        status=error.status,
+        detail=str(error),
+        code=error.code,
+        log=error.detail or None,
+        update=getattr(error, "running", None) or None,
+    )
+
+
+def _http_problem(error: web.HTTPException) -> web.Response:
+    reason = error.reason or "error"
+    code = reason.lower().replace(" ", "_")
+    response = _response(
+        ProblemDocument(
+            type="about:blank", title=reason, status=error.status, detail=f"cannot answer: {reason}", code=code
+        )
+    )
+    if "Allow" in error.headers:
+        response.headers["Allow"] = error.headers["Allow"]
+    return response
+
+
+def _response(content: ProblemDocument) -> web.Response:
+    text = content.model_dump_json(exclude_none=True)
+    return web.Response(text=text, status=content.status, content_type=MEDIA_TYPE)
