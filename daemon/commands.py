@@ -19,6 +19,8 @@ from daemon.settings import Settings
 from daemon.states import State
 from daemon.supervisor import ExitCode
 
+NEEDS_RESCUE = 3  # not 1: that is what an interpreter ends with that cannot even run this
+
 log = daemon.log.get_logger()
 
 
@@ -37,7 +39,7 @@ def main_sync(target_ref: str | None) -> NoReturn:
 
 
 def main_recover(*, crashing: bool) -> NoReturn:
-    """What the guard runs before a start: 0 when the checkout's daemon may be started, 1 when the rescue has to be.
+    """What the guard runs before a start: 0 when the checkout's daemon may be started, 3 when the rescue has to be.
 
     `crashing`: it was started again and again and did not become stable.
     """
@@ -74,9 +76,8 @@ async def _check(settings: Settings) -> int:
 async def _recover(settings: Settings, *, crashing: bool) -> int:
     machine = await build(settings, os.environ)
     put_back = await machine.recovery.recover(give_up=True)
-    last = await machine.journal.latest()
-    if last is not None and last.state is State.INCONSISTENT:
-        return 1
+    if await machine.recovery.stuck():
+        return NEEDS_RESCUE
     if not crashing:
         return 0
     await machine.starts.clear()
@@ -94,14 +95,14 @@ async def _roll_back_crashing(machine: Daemon) -> int:
     last = await machine.journal.latest()
     if last is None or not await _is_to_blame(machine, last):
         log.error("daemon does not start, and there is no update to blame for it")
-        return 1
+        return NEEDS_RESCUE
     try:
         update = await machine.engine.rollback(last.id, trigger="guard")
     except RefreshdError as error:
         log.error("daemon does not start, and its last update cannot be rolled back", error=str(error))  # noqa: TRY400
-        return 1
+        return NEEDS_RESCUE
     update = await machine.engine.wait(update.id)
-    return 0 if update.state is State.RESTARTING else 1
+    return 0 if update.state is State.RESTARTING else NEEDS_RESCUE
 
 
 async def _nothing() -> None:

@@ -218,6 +218,14 @@ class NothingToRollBackError(RefreshdError):
 
 
 @dataclass(kw_only=True, eq=False)
+class DamagedSnapshotError(RefreshdError):
+    code = "snapshot_damaged"
+    status = 422
+    template = "cannot go back to snapshot {snapshot}: not all of it can be read; see `refreshd snapshots list`"
+    snapshot: str
+
+
+@dataclass(kw_only=True, eq=False)
 class NoSpaceError(RefreshdError):
     code = "no_space"
     status = 507

@@ -3,10 +3,13 @@
 import contextlib
 import errno
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from daemon.errors import NoSpaceError
+
+_ASIDE = re.compile(r"\..+\.(?P<writer>[0-9]+)\.tmp")
 
 
 def write_atomically(path: Path, content: bytes, *, mode: int = 0o600) -> None:
@@ -28,6 +31,18 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o600) -> None:
             with contextlib.suppress(OSError):
                 aside.unlink()
             raise
+
+
+def sweep(folder: Path) -> list[Path]:
+    """Removes what `write_atomically` has left in a folder where its process was killed, and says what it was."""
+    try:
+        found = [(path, match) for path in folder.iterdir() if (match := _ASIDE.fullmatch(path.name))]
+    except OSError:
+        return []
+    left = [path for path, match in found if not Path("/proc", match["writer"]).exists()]
+    for path in left:
+        path.unlink(missing_ok=True)
+    return left
 
 
 def sync_folder(folder: Path) -> None:

@@ -3,7 +3,7 @@
 Every call of git in the project starts here; what is done with git is elsewhere.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from daemon.models import Changes
 from daemon.process import Command, Result, run
 
 LISTED = 200  # names in a record; counts are not cut
+NAMED = 3  # names in a sentence
 LOW_SPEED_LIMIT = 1000  # bytes a second
 LOW_SPEED_TIME = 30  # seconds
 
@@ -88,6 +89,12 @@ def printable(path: bytes) -> str:
     r"""A file's name as text that JSON and a terminal can hold; bytes that are not UTF-8 become \\x escapes."""
     text = path.decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def some(paths: Collection[bytes]) -> str:
+    """The first few of them, for a sentence."""
+    named = ", ".join(printable(path) for path in sorted(paths)[:NAMED])
+    return f"{named} and {len(paths) - NAMED} more" if len(paths) > NAMED else named
 
 
 def parse_name_status(output: bytes) -> Changes:

@@ -144,15 +144,15 @@ class Update(Shape):
     error: Problem | None = None
     changes: Changes | None = None
     snapshot: str | None = Field(None, description="What the checkout held before; a rollback goes back to it.")
+    tree: str | None = Field(None, description="Content id of the checkout as the update left it.")
+    installed: dict[str, str] = Field(
+        default_factory=dict, description="The input of the dependencies that belong to it, by installer."
+    )
     preserved: Preserved | None = None
     steps: tuple[Step, ...] = ()
     started_at: Moment
     finished_at: Moment | None = None
     last_seq: int = 0
-
-    @property
-    def outcome(self) -> State | None:
-        return self.state if self.state.final else None
 
 
 class UpdatePage(Shape):

@@ -1,9 +1,11 @@
 """The way of one update, forward and back: stage, apply, install, check; or undo. What is on disk before what."""
 
+import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from daemon.disk import Need
-from daemon.errors import BadTargetError, RefreshdError
+from daemon.errors import BadTargetError, NoSpaceError, RefreshdError, StateLoopError
 from daemon.installers import Installer
 from daemon.log import get_logger
 from daemon.machinery import Machinery, short
@@ -19,10 +21,11 @@ log = get_logger()
 
 @dataclass(frozen=True)
 class Work:
-    """What staging found out and the later steps need."""
+    """What staging found out and the later steps need. `installed`: the fingerprint of all that has to be, by name."""
 
     staged: Staged
     installs: tuple[tuple[Installer, str], ...] = field(default=())
+    installed: Mapping[str, str] = field(default_factory=dict)
     restart: bool = False
 
     def plan(self, ref: Ref, source: str, head: str | None) -> Plan:
@@ -47,13 +50,15 @@ class Pipeline:
     async def stage(self, source: Source, ref: Ref) -> Work:
         """All that can be found out without touching the checkout. Raises what staging raises."""
         staged = await source.stage(ref)
-        installs = []
+        installs, installed = [], {}
         for installer in self._m.installers:
             wanted = await installer.fingerprint(staged.tree)
-            if wanted is not None and wanted != await installer.installed():
-                installs.append((installer, wanted))
+            if wanted is not None:
+                installed[installer.name] = wanted
+                if wanted != await installer.installed():
+                    installs.append((installer, wanted))
         stale = staged.commit is not None and staged.commit != self._m.running_sha
-        return Work(staged, tuple(installs), restart=stale or not staged.current or bool(installs))
+        return Work(staged, tuple(installs), installed, restart=stale or not staged.current or bool(installs))
 
     async def forward(self, update: Update, ref: Ref, source: Source) -> bool:
         """True when the machine has to restart. Raises with the update in the state that failed."""
@@ -88,13 +93,14 @@ class Pipeline:
         journal = self._m.journal
         if not work.staged.current:
             await source.apply(work.staged)
-        changes = await self._m.snapshots.changes(before.tree, await self._m.snapshots.tree())
-        await journal.advance(update_id, Event.APPLIED, changes=changes.snake())
+        tree = await self._m.snapshots.tree()
+        changes = await self._m.snapshots.changes(before.tree, tree)
+        await journal.advance(update_id, Event.APPLIED, tree=tree, changes=changes.snake())
         notes: list[str] = []
         for installer, fingerprint in work.installs:
             notes += await installer.install(fingerprint, strict=source.name == "git")
-        await journal.advance(update_id, Event.INSTALLED, notes=notes)
-        version = await self._m.checker.check(new_libraries=any(i.name == "uv" for i, _ in work.installs))
+        await journal.advance(update_id, Event.INSTALLED, installed=dict(work.installed), notes=notes)
+        version = await self._m.checker.check(new_libraries=any(i.for_daemon for i, _ in work.installs))
         await self._m.starts.clear()
         await self._m.undo.mark_applied()
         message = f"code updated to {short(work.staged.commit)}, restarting"
@@ -118,11 +124,15 @@ class Pipeline:
         if not update.state.touched:
             message = f"{error}; nothing was changed"
             await self._m.journal.advance(update_id, Event.FAIL, error=problem, message=message)
-            await self._m.undo.drop()
+            await self._m.undo.drop(update_id)
             return False
-        await self._m.bad_targets.remember(update.to_commit, error)
+        # a full disk or a record that is full is no reason to stay half-way
+        with contextlib.suppress(NoSpaceError, StateLoopError):
+            await self._m.journal.note(update_id, message=f"{error}; going back to {short(update.from_commit)}")
+        with contextlib.suppress(NoSpaceError):
+            await self._m.bad_targets.remember(update.to_commit, error)
         try:
-            notes = await self._undo(update)
+            notes = [*await self._keep_later_edits(update), *await self._undo(update)]
         except RefreshdError as undo_error:
             log.exception("undo fails", detail=undo_error.detail)
             message = f"{error}; and the way back failed: {undo_error}"
@@ -130,10 +140,24 @@ class Pipeline:
             return False
         message = f"{error}; back at {short(update.from_commit)}"
         await self._m.journal.advance(update_id, Event.UNDONE, error=problem, message=message, notes=notes)
-        await self._m.undo.drop()
+        await self._m.undo.drop(update_id)
         log.info("update ends", outcome="rolled_back", commit=update.from_commit)
         # when it was restarting, the process that runs now is the new code's
         return update.state in {State.RESTARTING, State.VERIFYING}
+
+    async def _keep_later_edits(self, update: Update) -> list[str]:
+        """What somebody did to the files since the update put them there would go with it. Returns notes."""
+        if update.tree is None:
+            return []
+        try:
+            if not await self._m.snapshots.edited(update.tree):
+                return []
+            kept = await self._m.snapshots.take(f"before undoing update {update.id}", update=update.id)
+        except RefreshdError as error:
+            # what cannot be kept must not keep the machine from coming back
+            log.warning("later edits cannot be kept", error=str(error), detail=error.detail)
+            return []
+        return [f"edits made after the files were updated: refreshd snapshots restore {short(kept.commit)} PATH"]
 
     async def _undo(self, update: Update) -> list[str]:
         """Files, HEAD and index; then the dependencies that were there for them. Returns notes."""

@@ -5,13 +5,14 @@ from collections.abc import Awaitable, Callable
 
 from structlog.contextvars import bound_contextvars
 
-from daemon.errors import CrashLoopError, InterruptedUpdateError, RefreshdError, VerifyError
+from daemon.errors import CrashLoopError, InterruptedUpdateError, RefreshdError
 from daemon.log import get_logger
 from daemon.machinery import Machinery, short
 from daemon.models import Update
 from daemon.pipeline import Pipeline
 from daemon.process import end_orphans
 from daemon.states import Event, State
+from daemon.verify import compare
 
 log = get_logger()
 
@@ -34,7 +35,7 @@ class Recovery:
         if update is None or update.state.final:
             # its record was ended and its way back not yet dropped; one that failed is still needed
             if update and update.state is not State.INCONSISTENT and await asyncio.to_thread(self._m.lock.acquire):
-                await self._m.undo.drop()
+                await self._m.undo.drop(update.id)
                 self._m.lock.release()
             return False
         if not await asyncio.to_thread(self._m.lock.acquire):
@@ -52,6 +53,12 @@ class Recovery:
             self._m.lock.release()
             return update.state.touched
 
+    async def stuck(self) -> bool:
+        """Whether the code on disk is what an update left that could not be undone."""
+        update = await self._m.journal.latest()
+        inconsistent = update is not None and update.state is State.INCONSISTENT
+        return inconsistent or await self._m.undo.pending()
+
     async def _reason(self, update: Update, starts: int) -> RefreshdError:
         if update.state in _STARTING:
             return CrashLoopError(starts=max(starts, await self._m.starts.count()))
@@ -68,27 +75,19 @@ class Recovery:
         update = await self._m.journal.get(self._verifying)
         with bound_contextvars(update_id=update.id):
             try:
-                await self._compare(update)
+                notes = await compare(self._m, update)
                 await probe()
             except RefreshdError as error:
                 return await self._pipeline.backward(update.id, error)
             else:
-                await self._succeed(update)
+                await self._succeed(update, notes)
                 return False
             finally:
                 self._m.lock.release()
 
-    async def _compare(self, update: Update) -> None:
-        if update.to_commit is None:
-            return
-        head = await self._m.head.read()
-        for what, sha in (("the checkout is", head), ("this process runs", self._m.running_sha)):
-            if sha != update.to_commit:
-                raise VerifyError(reason=f"{what} at {short(sha)} and not at {short(update.to_commit)}")
-
-    async def _succeed(self, update: Update) -> None:
+    async def _succeed(self, update: Update, notes: list[str]) -> None:
         message = f"updated from {short(update.from_commit)} to {short(update.to_commit)}"
-        await self._m.journal.advance(update.id, Event.VERIFIED, message=message)
+        await self._m.journal.advance(update.id, Event.VERIFIED, message=message, notes=notes)
         await self._m.bad_targets.forget(update.to_commit)
-        await self._m.undo.drop()
+        await self._m.undo.drop(update.id)
         log.info("update ends", outcome="succeeded", commit=update.to_commit)

@@ -13,7 +13,9 @@ from aiohttp.abc import AbstractAccessLogger
 
 from daemon.app import Daemon
 from daemon.errors import VerifyError
+from daemon.files import sweep
 from daemon.log import get_logger
+from daemon.settings import Settings
 from daemon.starts import STABLE_AFTER
 from daemon.supervisor import ExitCode
 
@@ -62,6 +64,7 @@ async def serve(daemon: Daemon) -> ExitCode:
             return ExitCode.RESTART
         daemon.ready.set()
         supervisor.ready()
+        await asyncio.to_thread(_sweep, settings)
         log.info("daemon is ready", boot_id=daemon.version.boot_id, sha=daemon.version.running_sha)
         await _until_leaving(daemon)
         await daemon.engine.stop()
@@ -84,6 +87,14 @@ async def _until_leaving(daemon: Daemon) -> None:
         await daemon.supervisor.leaving.wait()
         upkeep.cancel()
         await asyncio.wait({upkeep})
+
+
+def _sweep(settings: Settings) -> None:
+    """Wherever files are replaced; who was killed in the middle of it may have left one."""
+    state = settings.state_dir
+    for folder in (state, *(path for path in state.iterdir() if path.is_dir()), settings.repo, settings.code_path):
+        for path in sweep(folder):
+            log.warning("temporary file of a killed process removed", path=str(path))
 
 
 def _make_folders(run_dir: Path, state_dir: Path) -> None:

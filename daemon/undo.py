@@ -1,7 +1,8 @@
 """The way back, on disk before the first mutation: a shell program that needs git and nothing of the checkout.
 
 It may be run again after it was killed: each step ends in the same state from wherever it starts. It restores files,
-HEAD with its branch, and the index; dependencies follow from the restored files.
+HEAD with its branch, and the index; dependencies follow from the restored files. What it needs is read before anything
+is touched, and the room that it needs is kept free for it.
 """
 
 import asyncio
@@ -14,18 +15,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
-from daemon import repository
+from daemon import gitdir
 from daemon.errors import CheckoutError
 from daemon.files import disk_full_named, sync_folder, write_atomically
 from daemon.git import ENVIRONMENT, fixed_options
+from daemon.gitdir import GitDir
 from daemon.process import Command, run
-from daemon.repository import Repository
 from daemon.snapshots import Snapshot, Snapshots
 
 PROGRAM = "undo.sh"
 SAVED_INDEX = "index"
 INSTALLED = "installed.json"
 APPLIED = "applied"
+UPDATE = "update"
+RESERVE = "reserve"
+
+ROOM = 1024 * 1024  # bytes, beside those of the index
 
 _SCRIPT = Template("""\
 #!/bin/sh
@@ -37,20 +42,27 @@ git_dir=$git_dir
 saved_index=$saved_index
 cd "$$checkout"
 
-# What is half put back is half-applied again: whoever finds it in that state must not start it.
-rm -f $applied
-
 checkout_git() { command git $options "$$@"; }
 snapshot_git() {
   GIT_DIR=$snapshots GIT_WORK_TREE=$checkout GIT_INDEX_FILE=$snapshot_index \\
     command git $options -c core.bare=false -c core.autocrlf=false "$$@"
 }
 
-# Files: first look at what is there now, so that what the update added is known and goes. Nothing else writes here
-# any more, so locks are left-overs of what was killed, and so is what was copied aside.
-rm -f $snapshot_index.lock "$$git_dir/index.lock" "$$git_dir/HEAD.lock"
+# First look at what is there now, so that what the update added is known and goes; by name only, for the disk may be
+# full. Nothing else writes here any more, so locks are left-overs of what was killed.
+rm -f $reserve $snapshot_index.lock
+snapshot_git add --all --intent-to-add --ignore-errors || true
+
+# Every file that has to come back is read before any is touched.
+snapshot_git diff-index --cached --no-renames --numstat $tree >/dev/null || {
+  echo 'undo: the snapshot is damaged, and nothing was touched' >&2
+  exit 3
+}
+
+# What is half put back is half-applied again: whoever finds it in that state must not start it.
+rm -f $applied
+rm -f "$$git_dir/index.lock" "$$git_dir/HEAD.lock"
 rm -rf "$$git_dir/refreshd-incoming"
-snapshot_git add --all --ignore-errors || true
 snapshot_git read-tree -u --reset $tree
 
 # HEAD and its branch, then the index.
@@ -92,8 +104,17 @@ class Undo:
         """From now on the new code is complete: the guard lets it try to start."""
         await asyncio.to_thread(write_atomically, self._folder / APPLIED, b"")
 
-    async def drop(self) -> None:
-        await asyncio.to_thread(self._drop)
+    async def pending(self) -> bool:
+        """Whether there is a way back that was not dropped."""
+        return await asyncio.to_thread((self._folder / PROGRAM).exists)
+
+    async def drop(self, update_id: str) -> None:
+        """That of another update stays: it did not work, and may still be needed."""
+        await asyncio.to_thread(self._drop_that_of, update_id)
+
+    def _drop_that_of(self, update_id: str) -> None:
+        if gitdir.read(self._folder / UPDATE) in {None, update_id.encode()}:
+            self._drop()
 
     def _drop(self) -> None:
         """The program first: while it is there, all that it needs is there too."""
@@ -111,31 +132,41 @@ class Undo:
             return {}
 
     def _prepare(self, update_id: str, snapshot: Snapshot, installed: str) -> None:
-        found = repository.find(self._repo)
+        found = gitdir.find(self._repo)
         if found is None:
             raise CheckoutError(path=str(self._repo), reason="it is not a git repository")
         script = self._script(update_id, snapshot, found)
         self._drop()
         with disk_full_named(self._folder):
             self._folder.mkdir(parents=True, mode=0o700)
-        if (index := repository.read(found.index)) is not None:
+        if (index := gitdir.read(found.index)) is not None:
             write_atomically(self._folder / SAVED_INDEX, index)
             changed = found.index.stat().st_mtime_ns
             os.utime(self._folder / SAVED_INDEX, ns=(changed, changed))
         write_atomically(self._folder / INSTALLED, installed.encode())
+        write_atomically(self._folder / UPDATE, update_id.encode())
+        self._reserve_room()
         # last: a program that is there is complete
         write_atomically(self._folder / PROGRAM, script.encode("utf-8", "surrogateescape"), mode=0o700)
         sync_folder(self._folder.parent)
 
-    def _script(self, update_id: str, snapshot: Snapshot, found: Repository) -> str:
+    def _reserve_room(self) -> None:
+        """For the index of the snapshots, which is written twice. Raises NoSpaceError."""
+        index = self._snapshots.index
+        room = ROOM + 2 * index.stat().st_size if index.exists() else ROOM
+        with disk_full_named(self._folder), (self._folder / RESERVE).open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, room)
+
+    def _script(self, update_id: str, snapshot: Snapshot, found: GitDir) -> str:
         return _SCRIPT.substitute(
             update_id=update_id,
             environment=" ".join(f"{name}={shlex.quote(value)}" for name, value in ENVIRONMENT.items()),
             options=shlex.join(fixed_options(self._repo)),
             checkout=_quoted(self._repo),
-            git_dir=_quoted(found.git_dir),
+            git_dir=_quoted(found.folder),
             saved_index=_quoted(self._folder / SAVED_INDEX),
             applied=_quoted(self._folder / APPLIED),
+            reserve=_quoted(self._folder / RESERVE),
             snapshots=_quoted(self._snapshots.folder),
             snapshot_index=_quoted(self._snapshots.index),
             tree=snapshot.tree,
@@ -143,7 +174,7 @@ class Undo:
         )
 
 
-def _restore_head(found: Repository) -> str:
+def _restore_head(found: GitDir) -> str:
     """The branch itself was never moved by us: HEAD was detached from it."""
     if branch := found.branch():
         return f"checkout_git symbolic-ref HEAD {shlex.quote(branch)}"

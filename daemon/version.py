@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from daemon import __version__, repository
+from daemon import __version__, gitdir
 from daemon.errors import RefreshdError
 from daemon.git import Git
 from daemon.log import get_logger
@@ -69,19 +69,19 @@ class _Indirect:
 
 def look(repo: Path) -> tuple[_Indirect | None, str | None]:
     """The commit as far as plain files tell it. (None, None): no repository. (key, None): git has to be asked."""
-    found = repository.find(repo)
+    found = gitdir.find(repo)
     head = found.head() if found else None
     if found is None or head is None:
         return None, None
     if commit := _COMMIT.fullmatch(head):
         return None, commit[1].decode()
     if branch := found.branch():
-        loose = repository.read(found.git_dir / branch) or repository.read(found.common_dir / branch)
+        loose = gitdir.read(found.folder / branch) or gitdir.read(found.common / branch)
         if loose and (commit := _COMMIT.fullmatch(loose)):
             return None, commit[1].decode()
-    common = found.common_dir
+    common = found.common
     stored = (common / "packed-refs", common / "reftable" / "tables.list", common / "refs" / "heads")
-    return _Indirect(head, tuple(map(_stamp, (found.git_dir / "HEAD", *stored)))), None
+    return _Indirect(head, tuple(map(_stamp, (found.folder / "HEAD", *stored)))), None
 
 
 def _stamp(path: Path) -> Stamp:

@@ -9,8 +9,6 @@ from daemon.states import State
 
 MOST_NAMES = 10
 
-_STATE_DIR = '"${REFRESHD_STATE_DIR:-/var/lib/refreshd}"'
-
 
 def short(commit: str | None) -> str:
     return commit[:12] if commit else "unknown"
@@ -48,11 +46,10 @@ def _changed(changes: Changes | None) -> str:
 def _preserved(preserved: Preserved | None) -> list[str]:
     if preserved is None or not preserved.total:
         return []
-    show = f"git --git-dir {_STATE_DIR}/snapshots show {preserved.snapshot}:PATH"
     return [
         f"{_counted(preserved.total, 'local edit')} kept in snapshot {preserved.snapshot}:",
         *_names(preserved.files, preserved.total),
-        f"to see one, in the machine: {show}",
+        f"to take one out again: refreshd snapshots restore {short(preserved.snapshot)} PATH",
     ]
 
 

@@ -6,7 +6,10 @@ from daemon.trees import Tree
 
 
 class Installer(Protocol):
+    """`for_daemon`: what it installs is what the daemon itself imports."""
+
     name: str
+    for_daemon: bool
 
     async def fingerprint(self, tree: Tree) -> str | None:
         """What an install depends on: manifests by content, tools by identity. None: not this installer's project."""

@@ -48,6 +48,7 @@ class PnpmInstaller:
     """
 
     name = "pnpm"
+    for_daemon = False
 
     def __init__(
         self,

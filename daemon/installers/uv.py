@@ -38,6 +38,7 @@ class UvInstaller:
     """
 
     name = "uv"
+    for_daemon = True
 
     def __init__(
         self,

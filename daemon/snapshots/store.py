@@ -13,14 +13,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from daemon import repository
-from daemon.errors import CheckoutError, CommandFailedError, NoSpaceError
+from daemon import gitdir
+from daemon.errors import CheckoutError, CommandFailedError, DamagedSnapshotError, NoSpaceError
 from daemon.files import write_atomically
 from daemon.git import Git, parse_name_status
+from daemon.gitdir import GitDir
 from daemon.log import get_logger
 from daemon.models import Changes
 from daemon.process import Result
-from daemon.repository import Repository
 from daemon.snapshots import broken
 
 REFS = "refs/snapshots/"
@@ -141,6 +141,16 @@ class Snapshots:
         result = await self.git()("diff-tree", "-r", "-z", "--no-renames", "--name-status", before, after)
         return parse_name_status(result.stdout)
 
+    async def differing(self, before: str, after: str) -> frozenset[bytes]:
+        """The names of all files that differ between two trees."""
+        result = await self.git()("diff-tree", "-r", "-z", "--no-renames", "--name-only", before, after)
+        return frozenset(result.stdout.split(b"\0")[:-1])
+
+    async def edited(self, tree: str) -> bool:
+        """Whether a file of a tree is not on disk as it is there. The index has to be that tree's, or it is slow."""
+        words = ("diff", "--quiet", "--no-ext-diff", "--no-renames", "--ignore-submodules", tree)
+        return bool((await self.git()(*words, ok_codes=(0, 1))).code)
+
     async def changed_since(self, commit: str, tree: str) -> Changes:
         """What a tree holds that a commit of the checkout does not: local edits."""
         objects = str((await self._repository()).objects)
@@ -149,9 +159,19 @@ class Snapshots:
         return parse_name_status(result.stdout)
 
     async def restore(self, tree: str) -> None:
-        """Makes the files those of a tree, whatever they are now; what git ignores stays."""
-        await self.tree()
+        """Makes the files those of a tree, whatever they are now; what git ignores stays.
+
+        Raises DamagedSnapshotError with nothing touched.
+        """
+        await self.read(await self.tree(), tree)
         await self.git()("read-tree", "-u", "--reset", tree)
+
+    async def read(self, before: str, after: str) -> None:
+        """Reads every file that has to change to get from one tree to the other. Raises DamagedSnapshotError."""
+        try:
+            await self.git()("diff-tree", "-r", "--no-renames", "--numstat", before, after)
+        except CommandFailedError as error:
+            raise DamagedSnapshotError(snapshot=after, detail=error.detail) from error
 
     async def restore_files(self, tree: str, names: Sequence[bytes]) -> None:
         """Makes these files what they are in a tree. Names are literal; each of them has to be in the tree."""
@@ -170,8 +190,8 @@ class Snapshots:
         found = await self.git()("rev-parse", "--verify", "--quiet", f"{commit}^{{tree}}", ok_codes=(0, 1, 128))
         return found.text if found.code == 0 else None
 
-    async def _repository(self) -> Repository:
-        found = await asyncio.to_thread(repository.find, self._repo)
+    async def _repository(self) -> GitDir:
+        found = await asyncio.to_thread(gitdir.find, self._repo)
         if found is None:
             raise CheckoutError(path=str(self._repo), reason="it is not a git repository")
         return found

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from daemon import repository
+from daemon import gitdir
 from daemon.errors import CheckoutError, NothingToRollBackError
 from daemon.git import Git
 from daemon.models import Update
@@ -46,21 +46,23 @@ class SnapshotSource:
         return
 
     async def stage(self, ref: Ref) -> Staged:
-        """Raises NothingToRollBackError when the snapshot is not kept any more."""
+        """Raises NothingToRollBackError for a snapshot that is not kept any more, DamagedSnapshotError."""
         tree = await self._tree()
+        now = await self._snapshots.tree()
+        await self._snapshots.read(now, tree)
         head = (await self._git("rev-parse", "--verify", "--quiet", "HEAD^{commit}", ok_codes=(0, 1))).text
         return Staged(
             commit=self._update.from_commit,
             ref=None,
             tree=SnapshotTree(self._snapshots.git(), tree),
-            current=head == ref.name and await self._snapshots.tree() == tree,
+            current=head == ref.name and now == tree,
         )
 
     async def apply(self, staged: Staged) -> None:
         await self._snapshots.restore(await self._tree())
         if staged.commit is None:
             return
-        found = await asyncio.to_thread(repository.find, self._repo)
+        found = await asyncio.to_thread(gitdir.find, self._repo)
         if found is None:
             raise CheckoutError(path=str(self._repo), reason="it is not a git repository")
         await self._git("update-ref", "--no-deref", "HEAD", staged.commit)

@@ -309,7 +309,8 @@ def _folded(record: Path) -> Folded:
     for line in record.read_bytes().split(b"\n")[:-1]:
         with contextlib.suppress(ValueError):
             entries.append(json.loads(line))
-    chain = tuple(entry["event"] or entry["state"] for entry in entries)
+    # what is neither the first line nor an event is progress
+    chain = (*(entry["state"] for entry in entries[:1]), *(entry["event"] for entry in entries if entry["event"]))
     facts = {name: value for entry in entries for name, value in entry["facts"].items()}
     return Folded(entries[-1]["state"] if entries else "", chain, facts)
 

@@ -81,6 +81,7 @@ class FakeInstaller:
 
     repo: Path
     name: str = "fake"
+    for_daemon: bool = False
     errors: list[Exception] = field(default_factory=list)
     installs: list[str] = field(default_factory=list)
     staged: int = 0
@@ -194,9 +195,9 @@ class World:
         return update
 
     async def chain(self, update_id: str) -> list[str]:
-        """The exact states, with each event that led to one."""
-        entries = (await asyncio.to_thread(self.journal._read, update_id)).entries
-        return [entry.event or entry.state for entry in entries]
+        """How it began, and the exact events after that."""
+        first, *entries = (await asyncio.to_thread(self.journal._read, update_id)).entries
+        return [first.state, *(entry.event for entry in entries if entry.event)]
 
     def head(self) -> str:
         return git(self.repo, "rev-parse", "HEAD")

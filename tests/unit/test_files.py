@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from daemon.errors import NoSpaceError
-from daemon.files import disk_full_named, sync_folder, write_atomically
+from daemon.files import disk_full_named, sweep, sync_folder, write_atomically
 
 OLD, NEW = b"old\n", b"new and longer\n" * 100
 
@@ -174,3 +174,17 @@ def test_a_synced_folder_must_be_a_folder(path: Path) -> None:
 def test_other_errors_keep_their_own_name(path: Path) -> None:
     with pytest.raises(PermissionError), disk_full_named(path):
         raise PermissionError(errno.EACCES, "no")
+
+
+def test_what_a_killed_writer_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    ended = subprocess.run((sys.executable, "-c", "import os; print(os.getpid())"), capture_output=True, check=True)
+    left = tmp_path / f".pnpm-lock.yaml.{int(ended.stdout)}.tmp"
+    others = [f".file.{os.getpid()}.tmp", ".file.tmp", f"file.{int(ended.stdout)}.tmp", "file"]
+    for path in (left, *(tmp_path / name for name in others)):
+        path.write_bytes(OLD)
+    assert sweep(tmp_path) == [left]
+    assert sorted(names(tmp_path)) == sorted(others)
+
+
+def test_a_folder_that_is_not_there_needs_no_sweeping(tmp_path: Path) -> None:
+    assert sweep(tmp_path / "gone") == []

@@ -76,7 +76,7 @@ async def test_a_new_update_is_requested_and_on_disk(journal: Journal, folder: P
 async def test_an_update_goes_along_the_table(journal: Journal) -> None:
     update = await ended(journal)
     assert tuple(step.state for step in update.steps) == STATES
-    assert update.outcome is State.SUCCEEDED
+    assert update.state is State.SUCCEEDED
     assert update.last_seq == len(STATES)
 
 

@@ -166,12 +166,6 @@ def test_changes_add_up() -> None:
     assert Changes(added=1, changed=2, deleted=4, files=("A x",)).total == 7
 
 
-@pytest.mark.parametrize("state", State)
-def test_an_outcome_is_a_final_state(state: State) -> None:
-    outcome = UPDATE.model_copy(update={"state": state}).outcome
-    assert outcome == (state if state.final else None)
-
-
 @pytest.mark.parametrize(
     ("difference", "nothing"),
     [({}, True), ({"apply": True}, False), ({"install": ("uv",)}, False), ({"restart": True}, False)],

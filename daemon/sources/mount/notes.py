@@ -2,13 +2,11 @@
 
 from collections.abc import Collection, Iterator
 
-from daemon.git import printable
+from daemon.git import some
 from daemon.refs import Ref, RefKind
 from daemon.sources.checkout import Repository
 from daemon.sources.mount.host import HostRepository
 from daemon.sources.mount.list import Listing
-
-_NAMED = 3  # paths that a sentence names
 
 
 def host_notes(host: HostRepository, asked: Ref) -> Iterator[str]:
@@ -39,14 +37,9 @@ def listing_notes(listing: Listing) -> Iterator[str]:
         ("not copied, because the host's sparse checkout leaves it out", listing.sparse),
     ):
         if paths:
-            yield f"{why}: {_some(paths)}"
+            yield f"{why}: {some(paths)}"
 
 
 def displaced_note(displaced: Collection[bytes]) -> Iterator[str]:
     if displaced:
-        yield f"removed, because a file of the mount takes the place of its folder: {_some(displaced)}"
-
-
-def _some(paths: Collection[bytes]) -> str:
-    named = ", ".join(printable(path) for path in sorted(paths)[:_NAMED])
-    return f"{named} and {len(paths) - _NAMED} more" if len(paths) > _NAMED else named
+        yield f"removed, because a file of the mount takes the place of its folder: {some(displaced)}"

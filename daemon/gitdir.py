@@ -9,27 +9,27 @@ _SYMBOLIC = re.compile(rb"ref: (refs/[^\n]+)\n?")
 
 
 @dataclass(frozen=True)
-class Repository:
-    """`git_dir` holds HEAD and the index, `common_dir` what all worktrees of the repository share."""
+class GitDir:
+    """`folder` holds HEAD and the index, `common` what all worktrees of the repository share."""
 
-    git_dir: Path
-    common_dir: Path
+    folder: Path
+    common: Path
 
     @property
     def index(self) -> Path:
-        return self.git_dir / "index"
+        return self.folder / "index"
 
     @property
     def exclude(self) -> Path:
-        return self.common_dir / "info" / "exclude"
+        return self.common / "info" / "exclude"
 
     @property
     def objects(self) -> Path:
-        return self.common_dir / "objects"
+        return self.common / "objects"
 
     def head(self) -> bytes | None:
         """The content of HEAD."""
-        return read(self.git_dir / "HEAD")
+        return read(self.folder / "HEAD")
 
     def branch(self) -> str | None:
         """The full name that HEAD points to; None when it is detached."""
@@ -37,14 +37,14 @@ class Repository:
         return os.fsdecode(match[1]) if match else None
 
 
-def find(checkout: Path) -> Repository | None:
+def find(checkout: Path) -> GitDir | None:
     """None where there is no repository. In a linked worktree or a submodule `.git` is a file that names its folder."""
     git_dir = _git_dir(checkout)
     if git_dir is None:
         return None
     common = read(git_dir / "commondir")
     common_dir = git_dir / os.fsdecode(common.rstrip(b"\n")) if common else git_dir
-    return Repository(git_dir, common_dir)
+    return GitDir(git_dir, common_dir)
 
 
 def _git_dir(checkout: Path) -> Path | None:
