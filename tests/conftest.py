@@ -8,6 +8,7 @@ import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 
 import daemon.log
+from tests.support.closing_table import pytest_terminal_summary as pytest_terminal_summary  # noqa: PLC0414 - a hook
 from tests.support.repos import ISOLATED
 
 

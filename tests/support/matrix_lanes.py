@@ -4,11 +4,9 @@ For each source: two with the usual time limits, and one with short ones for wha
 """
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-
-import pytest
+from dataclasses import dataclass
 
 from tests.support.faults import Fault
 from tests.support.matrix_machine import Lane, Seen
@@ -104,24 +102,3 @@ class Lanes:
             self._results[row].set_result(seen)
             if row.complaints(seen):
                 return
-
-
-@dataclass
-class ClosingTable:
-    """A plugin of pytest that prints what came of all rows."""
-
-    total: Counter[tuple[str, str]] = field(default_factory=Counter)
-    passed: Counter[tuple[str, str]] = field(default_factory=Counter)
-
-    def count(self, row: Row, *, passed: bool) -> None:
-        self.total[row.kind, row.source] += 1
-        self.passed[row.kind, row.source] += passed
-
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        terminalreporter.section("kill matrix")
-        sources = sorted({source for _, source in self.total})
-        terminalreporter.write_line(f"{'fault':<44}" + "".join(f"{source:>12}" for source in sources))
-        for kind in sorted({kind for kind, _ in self.total}):
-            cells = (f"{self.passed[kind, source]}/{self.total[kind, source]}" for source in sources)
-            terminalreporter.write_line(f"{kind:<44}" + "".join(f"{cell:>12}" for cell in cells))
-        terminalreporter.write_line(f"{sum(self.passed.values())} of {sum(self.total.values())} cases passed")
