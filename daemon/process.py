@@ -30,7 +30,7 @@ TERM_GRACE = 3.0  # seconds between TERM and KILL; git removes its lock files in
 
 _SECRETS = ("GITHUB_TOKEN", "GITHUB_ACCESS_TOKEN")
 _OURS = "REFRESHD_"
-_MARK = "CHILD_OF_REFRESHD"
+_MARK = "STARTED_BY_REFRESHD"
 _START_TIME = 19  # of the fields after the name
 _MISLEADING = ("GIT_", "PYTHON", "NODE_ENV", "VIRTUAL_ENV", "UV_PROJECT")
 _HARMLESS_GIT = ("GIT_SSL_", "GIT_HTTP_", "GIT_PROXY_")
@@ -199,15 +199,28 @@ def _is_orphan(proc: Path) -> bool:
         return False
     prefix = f"{_MARK}=".encode()
     marks = [os.fsdecode(entry.removeprefix(prefix)) for entry in environ if entry.startswith(prefix)]
-    return bool(marks) and state != "Z" and _identity(marks[0].partition("-")[0]) != marks[0]
+    return bool(marks) and state != "Z" and _has_ended(marks[0])
+
+
+def _has_ended(daemon: str) -> bool:
+    """Of a daemon in another namespace nothing can be said, so it counts as alive."""
+    ours = daemon.endswith(f"-{_namespace()}")
+    return ours and _identity(daemon.partition("-")[0]) != daemon
 
 
 def _identity(pid: str) -> str | None:
-    """A process id with its start time, because ids are used again; None when there is no such process."""
+    """A process id with its start time, because ids are used again; None when there is no such process.
+
+    And with the namespace that the id is of: a host sees the processes of its containers, under other ids.
+    """
     try:
-        return f"{pid}-{_stat(Path('/proc') / pid)[_START_TIME]}"
+        return f"{pid}-{_stat(Path('/proc') / pid)[_START_TIME]}-{_namespace()}"
     except OSError:
         return None
+
+
+def _namespace() -> int:
+    return Path("/proc/self/ns/pid").stat().st_ino
 
 
 def _stat(proc: Path) -> list[str]:

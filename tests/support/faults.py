@@ -106,7 +106,7 @@ find_rule() {
 }
 
 # The daemon that started this, or the program that the guard runs.
-daemon=${CHILD_OF_REFRESHD%%-*}
+daemon=${STARTED_BY_REFRESHD%%-*}
 
 strike() {
   case $action in

@@ -349,3 +349,24 @@ async def test_uncancelled_work_ends_before_the_cancellation_is_passed_on(times:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert ended.is_set()
+
+
+async def orphan(tmp_path: Path, mark: Callable[[str], str]) -> asyncio.subprocess.Process:
+    """A child whose environment says that a daemon has started it which is not there any more."""
+    result = await run(shell("echo $STARTED_BY_REFRESHD", tmp_path))
+    gone = mark(result.text.strip())
+    return await asyncio.create_subprocess_exec("sleep", "60", env={**os.environ, "STARTED_BY_REFRESHD": gone})
+
+
+async def test_a_child_of_a_daemon_that_is_gone_is_ended(tmp_path: Path) -> None:
+    child = await orphan(tmp_path, lambda ours: f"{ours.partition('-')[0]}-1-{ours.rpartition('-')[2]}")
+    await process.end_orphans()
+    assert await child.wait() == -9
+
+
+async def test_a_child_of_a_daemon_in_a_container_is_left_alone(tmp_path: Path) -> None:
+    child = await orphan(tmp_path, lambda ours: f"{ours.rpartition('-')[0]}1-1")
+    await process.end_orphans()
+    assert alive(child.pid)
+    child.kill()
+    await child.wait()
