@@ -19,10 +19,12 @@ from daemon.installers.pnpm import PnpmInstaller
 from daemon.installers.uv import UvInstaller
 from daemon.journal import Journal
 from daemon.lock import MachineLock
+from daemon.logs import Places
 from daemon.machinery import Machinery
 from daemon.models import Update
 from daemon.pipeline import Pipeline
 from daemon.recovery import Recovery
+from daemon.s6 import ScanDirectory
 from daemon.settings import Settings
 from daemon.shelf import Shelf
 from daemon.snapshots import Snapshots
@@ -33,7 +35,7 @@ from daemon.sources.mount import MountSource
 from daemon.sources.snapshot import SnapshotSource
 from daemon.starts import Starts
 from daemon.supervisor import Supervisor
-from daemon.triggers import bodies, http, problems, procedures, routes, trpc
+from daemon.triggers import bodies, http, logs, problems, procedures, routes, trpc
 from daemon.triggers import snapshots as snapshot_routes
 from daemon.undo import Undo
 from daemon.version import Head, VersionReporter
@@ -118,7 +120,11 @@ async def build(settings: Settings, environ: Mapping[str, str]) -> Daemon:
         ready=ready,
         rescue=settings.rescue,
     )
-    table = (*http.routes(rest), *snapshot_routes.routes(snapshot_routes.SnapshotApi(shelf)))
+    table = (
+        *http.routes(rest),
+        *snapshot_routes.routes(snapshot_routes.SnapshotApi(shelf)),
+        *logs.routes(logs.LogApi(Places(settings.log_dir, ScanDirectory(settings.run_dir)), supervisor)),
+    )
     routes.add_routes(app, table, guard)
     trpc.add_routes(app, "/api/trpc", trpc.Router(procedures.table(engine=engine, version=version), guard))
     return Daemon(

@@ -225,3 +225,11 @@ class Health(Shape):
     version: str
     sha: str | None
     boot_id: str
+
+
+class LogLine(Shape):
+    """`at`: when the logger read it, in the machine's local time. `cursor`: from which to read on behind it."""
+
+    at: str
+    text: str
+    cursor: str

@@ -47,6 +47,17 @@ What a restore replaces is in a snapshot of its own, which it names.
 """
 
 
+_LOGS_EXAMPLES = """\
+examples:
+  refreshd logs
+  refreshd logs --no-follow --grep "update ends"
+  refreshd logs -n all --no-follow --timestamps
+  refreshd logs --service web
+
+In the machine the files of the logger are read, so it also works while the daemon is down.
+"""
+
+
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="refreshd",
@@ -71,6 +82,7 @@ class _Commands:
         self._add_update()
         self._add_rollback()
         self._add_snapshots()
+        self._add_logs()
         self._add_overlay()
 
     def _add_daemon(self) -> None:
@@ -135,6 +147,19 @@ class _Commands:
         diff.add_argument("b", nargs="?", default="now", metavar="B", help="of another, or now: the checkout as it is")
         restore.add_argument("paths", nargs="*", metavar="PATH", help="in the checkout, literally (everything)")
 
+    def _add_logs(self) -> None:
+        logs = self.add("logs", "logs:run", "show what the daemon logged, and go on with what it logs", self._asking[0])
+        logs.epilog = _LOGS_EXAMPLES
+        logs.add_argument(
+            "-n", "--lines", type=_lines, default=100, metavar="N", help="the last N, after --grep, or all (100)"
+        )
+        logs.add_argument("--no-follow", dest="follow", action="store_false", help="end with the newest line")
+        logs.add_argument("--timestamps", action="store_true", help="begin with the time at which it was logged")
+        logs.add_argument("--grep", default="", metavar="TEXT", help="only lines that hold this text")
+        logs.add_argument("--service", default="refreshd", metavar="NAME", help="of another service of the machine")
+        logs.add_argument("--json", action="store_true", help="one JSON document for each line")
+        logs.set_defaults(quiet=False)
+
     def _add_waiting(self, command: argparse.ArgumentParser) -> None:
         command.add_argument(
             "--wait", action=argparse.BooleanOptionalAction, default=True, help="until the code runs (the default)"
@@ -185,6 +210,15 @@ def _count(text: str) -> int:
     if text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= MOST_LISTED:
         return int(text)
     raise argparse.ArgumentTypeError(f"give a number from 1 to {MOST_LISTED}")
+
+
+def _lines(text: str) -> int | None:
+    """None means all."""
+    if text == "all":
+        return None
+    if text.isascii() and text.isdigit() and len(text) <= 6:  # noqa: PLR2004 - a million lines are as good as all
+        return int(text)
+    raise argparse.ArgumentTypeError("give a number of lines, or all")
 
 
 def _seconds(text: str) -> float:

@@ -1,7 +1,7 @@
 """One request to a daemon, and what came of it: an answer, an open stream, or an error that says what is known."""
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +11,7 @@ import aiohttp
 from yarl import URL
 
 from daemon.client.errors import NoAnswerError, RefusedError, TimedOutError, UnreachableError
-from daemon.client.wire import EVENT_STREAM_TYPE, EventParser, ServerEvent, read_object, read_problem
+from daemon.client.wire import EVENT_STREAM_TYPE, LINES_TYPE, EventParser, ServerEvent, read_object, read_problem
 
 DEFAULT_SOCKET = Path("/run/refreshd/refreshd.sock")
 SILENCE = 45.0  # seconds without a byte after which a stream is taken for dead
@@ -90,17 +90,33 @@ class Connection:
     async def events(self, path: str, last_event_id: int) -> AsyncGenerator[ServerEvent, None]:
         """Until the stream ends. Raises as `ask_well` does, and SilentStreamError."""
         headers = {"Accept": EVENT_STREAM_TYPE} | ({"Last-Event-ID": str(last_event_id)} if last_event_id else {})
+        parser = EventParser()
+        async with aclosing(self._stream(path, EVENT_STREAM_TYPE, headers)) as chunks:
+            async for chunk in chunks:
+                for event in parser.feed(chunk):
+                    yield event
+
+    async def lines(self, path: str) -> AsyncGenerator[bytes, None]:
+        """Those of a stream of JSON lines, until it ends. Raises as `events` does."""
+        rest = b""
+        async with aclosing(self._stream(path, LINES_TYPE, {"Accept": LINES_TYPE})) as chunks:
+            async for chunk in chunks:
+                *complete, rest = (rest + chunk).split(b"\n")
+                for line in complete:
+                    # an empty one only says that the stream goes on
+                    if line:
+                        yield line
+
+    async def _stream(self, path: str, content_type: str, headers: dict[str, str]) -> AsyncGenerator[bytes, None]:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout, sock_read=SILENCE)
         async with self._exchange("GET", path, timeout, SILENCE, headers=headers) as response:
-            if response.status not in _OK or response.content_type != EVENT_STREAM_TYPE:
+            if response.status not in _OK or response.content_type != content_type:
                 answer = await _answer(response)
                 self.judge(answer)
-                raise self.unreadable(answer.status, f"it is {answer.content_type} and not {EVENT_STREAM_TYPE}")
-            parser = EventParser()
+                raise self.unreadable(answer.status, f"it is {answer.content_type} and not {content_type}")
             try:
                 async for chunk in response.content.iter_any():
-                    for event in parser.feed(chunk):
-                        yield event
+                    yield chunk
             except aiohttp.SocketTimeoutError:
                 raise SilentStreamError from None
 

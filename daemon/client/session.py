@@ -3,13 +3,13 @@
 import asyncio
 import random
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from pydantic import ValidationError
 
@@ -27,6 +27,7 @@ from daemon.journal import Entry
 from daemon.models import (
     Health,
     KeptSnapshot,
+    LogLine,
     Plan,
     Restored,
     Shape,
@@ -252,6 +253,29 @@ class Client:
         body = {} if paths is None else {"paths": list(paths)}
         return await self._post(Restored, f"{_snapshot_path(snapshot_id)}/restore", body, limit)
 
+    async def logs(
+        self, query: Mapping[str, str], *, on_away: Callable[[str], None] | None = None
+    ) -> AsyncGenerator[LogLine, None]:
+        """The daemon's log; `query` is that of `GET /api/v1/logs`. Each line once, also over the daemon's restart."""
+        absence = _Absence(self._patience, on_away)
+        while True:
+            reason: NoAnswerError = UnreachableError(where=self._connection.where, reason="the stream was cut")
+            try:
+                async with aclosing(self._connection.lines(f"/api/v1/logs?{urlencode(query)}")) as lines:
+                    async for line in lines:
+                        absence.over()
+                        found = self._from_text(LogLine, line.decode(errors="replace"))
+                        query = {**query, "after": found.cursor}
+                        yield found
+                if query.get("follow") != "true":
+                    return
+            except SilentStreamError:
+                absence.over()
+                continue
+            except NoAnswerError as error:
+                reason = error
+            await absence.endure(reason)
+
     async def _refresh(self, target: Order, key: str, limit: float, watcher: Watcher) -> Update:
         before = await self.version()
         accepted = await self._patiently(lambda: self._submit(target, key, wait=False, limit=limit), watcher.away)
@@ -298,8 +322,11 @@ class Client:
             raise self._connection.unreadable(answer.status, in_words(error)) from None
 
     def _from_event(self, shape: type[AnyShape], event: ServerEvent) -> AnyShape:
+        return self._from_text(shape, event.data)
+
+    def _from_text(self, shape: type[AnyShape], text: str) -> AnyShape:
         try:
-            return read_json_shape(shape, event.data)
+            return read_json_shape(shape, text)
         except ValidationError as error:
             raise self._connection.unreadable(200, in_words(error)) from None
 

@@ -11,6 +11,7 @@ from daemon.models import Shape
 
 PROBLEM_TYPE = "application/problem+json"
 EVENT_STREAM_TYPE = "text/event-stream"
+LINES_TYPE = "application/x-ndjson"
 
 AnyShape = TypeVar("AnyShape", bound=Shape)
 
