@@ -14,6 +14,8 @@ from daemon.check import Checker
 from daemon.disk import FLOOR, RUN_FLOOR, Disk, Need
 from daemon.engine import Engine
 from daemon.environment import Environment, detect
+from daemon.front import MAX_BODY
+from daemon.head import Head
 from daemon.installers import Installer
 from daemon.installers.pnpm import PnpmInstaller
 from daemon.installers.uv import UvInstaller
@@ -35,10 +37,10 @@ from daemon.sources.mount import MountSource
 from daemon.sources.snapshot import SnapshotSource
 from daemon.starts import Starts
 from daemon.supervisor import Supervisor
-from daemon.triggers import bodies, http, logs, problems, procedures, routes, trpc
+from daemon.triggers import http, logs, problems, procedures, routes, trpc
 from daemon.triggers import snapshots as snapshot_routes
 from daemon.undo import Undo
-from daemon.version import Head, VersionReporter
+from daemon.version import VersionReporter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +60,7 @@ class Daemon:
     app: web.Application
 
 
-async def build(settings: Settings, environ: Mapping[str, str]) -> Daemon:
+async def build(settings: Settings, environ: Mapping[str, str], *, boot_id: str = "") -> Daemon:
     """Wires the collaborators; opens and starts nothing. What HEAD names now is what this process counts as running."""
     environment = await asyncio.to_thread(detect, settings)
     supervisor = Supervisor(settings.notification_fd)
@@ -73,6 +75,7 @@ async def build(settings: Settings, environ: Mapping[str, str]) -> Daemon:
         last_update=journal.latest,
         # the image's own copy is of no commit of the checkout
         running_sha=None if settings.rescue else await head.read(),
+        boot_id=boot_id,
     )
     machinery = Machinery(
         journal=journal,
@@ -110,7 +113,7 @@ async def build(settings: Settings, environ: Mapping[str, str]) -> Daemon:
     async def guard(request: web.Request, access: Access) -> None:
         await authorize(request, access, tokens)
 
-    app = web.Application(middlewares=[problems.problems], client_max_size=bodies.MAX_BODY)
+    app = web.Application(middlewares=[problems.problems], client_max_size=MAX_BODY)
     rest = http.RestApi(
         environment=environment,
         engine=engine,

@@ -2,22 +2,28 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import socket
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import aiohttp
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
-from daemon.app import Daemon
 from daemon.errors import VerifyError
 from daemon.files import sweep
+from daemon.front import Front
+from daemon.head import Head
 from daemon.log import get_logger
 from daemon.settings import Settings
 from daemon.starts import STABLE_AFTER
 from daemon.supervisor import ExitCode
+
+if TYPE_CHECKING:
+    from daemon.app import Daemon
 
 SOCKET_MODE = 0o660
 BACKLOG = 1024
@@ -43,10 +49,27 @@ class AccessLog(AbstractAccessLogger):
         )
 
 
-async def serve(daemon: Daemon) -> ExitCode:
-    """Returns when the process should end. Raises OSError when it cannot listen."""
-    settings, supervisor = daemon.settings, daemon.supervisor
+async def serve(settings: Settings, assemble: Callable[[str], Awaitable["Daemon"]]) -> ExitCode:
+    """Returns when the process should end. Raises OSError when it cannot listen.
+
+    `assemble` is called, with the id of this process, once the first questions are answered: it may take its time.
+    """
     await asyncio.to_thread(_make_folders, settings.run_dir, settings.state_dir)
+    front = Front(Head(settings.repo))
+    runner = web.AppRunner(
+        front.app, access_log_class=AccessLog, shutdown_timeout=settings.restart_timeout, keepalive_timeout=75
+    )
+    await runner.setup()
+    try:
+        await _listen(settings, runner)
+        return await _live(await assemble(front.boot_id), front)
+    finally:
+        front.refuse()
+        await runner.cleanup()
+
+
+async def _live(daemon: "Daemon", front: Front) -> ExitCode:
+    supervisor = daemon.supervisor
     log.info("environment detected", **daemon.environment.snake())
     if await daemon.recovery.recover():
         log.warning("code on disk was put back, starting again from it")
@@ -54,28 +77,21 @@ async def serve(daemon: Daemon) -> ExitCode:
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, supervisor.leave)
-    runner = web.AppRunner(
-        daemon.app, access_log_class=AccessLog, shutdown_timeout=settings.restart_timeout, keepalive_timeout=75
-    )
-    await runner.setup()
-    try:
-        await _listen(daemon, runner)
-        if await daemon.recovery.verify(lambda: _ask_itself(daemon)):
-            return ExitCode.RESTART
-        daemon.ready.set()
-        supervisor.ready()
-        await asyncio.to_thread(_sweep, settings)
-        log.info("daemon is ready", boot_id=daemon.version.boot_id, sha=daemon.version.running_sha)
-        await _until_leaving(daemon)
-        await daemon.engine.stop()
-        # an end that was meant is no failed start
-        await daemon.starts.clear()
-    finally:
-        await runner.cleanup()
+    await front.open(daemon.app)
+    if await daemon.recovery.verify(lambda: _ask_itself(daemon)):
+        return ExitCode.RESTART
+    daemon.ready.set()
+    supervisor.ready()
+    await asyncio.to_thread(_sweep, daemon.settings)
+    log.info("daemon is ready", boot_id=daemon.version.boot_id, sha=daemon.version.running_sha)
+    await _until_leaving(daemon)
+    await daemon.engine.stop()
+    # an end that was meant is no failed start
+    await daemon.starts.clear()
     return ExitCode.RESTART
 
 
-async def _until_leaving(daemon: Daemon) -> None:
+async def _until_leaving(daemon: "Daemon") -> None:
     """Counts as stable after a while: until then the guard holds a death against the code."""
     try:
         async with asyncio.timeout(STABLE_AFTER):
@@ -102,8 +118,7 @@ def _make_folders(run_dir: Path, state_dir: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=mode)
 
 
-async def _listen(daemon: Daemon, runner: web.AppRunner) -> None:
-    settings = daemon.settings
+async def _listen(settings: Settings, runner: web.AppRunner) -> None:
     unix = await asyncio.to_thread(_unix_socket, settings.socket_path)
     await web.SockSite(runner, unix, backlog=BACKLOG).start()
     log.info("listening on the Unix socket", path=str(settings.socket_path))
@@ -131,18 +146,24 @@ def _unix_socket(path: Path) -> socket.socket:
     return listener
 
 
-async def _ask_itself(daemon: Daemon) -> None:
+async def _ask_itself(daemon: "Daemon") -> None:
     """A request through the socket, as a client makes it. Raises VerifyError."""
     settings = daemon.settings
-    connector = aiohttp.UnixConnector(path=str(settings.socket_path))
-    timeout = aiohttp.ClientTimeout(total=settings.verify_timeout)
     try:
-        async with (
-            aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
-            session.get("http://localhost/healthz") as response,
-        ):
-            answer = await response.json()
-    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        async with asyncio.timeout(settings.verify_timeout):
+            status, answer = await _get_health(settings.socket_path)
+    except (OSError, TimeoutError, ValueError, LookupError) as error:
         raise VerifyError(reason=f"the daemon does not answer itself ({type(error).__name__})") from None
-    if response.status != 200 or answer.get("boot_id") != daemon.version.boot_id:  # noqa: PLR2004 - success
+    if status != b"200" or answer.get("boot_id") != daemon.version.boot_id:
         raise VerifyError(reason="another process answers on this daemon's socket")
+
+
+async def _get_health(path: Path) -> tuple[bytes, dict[str, object]]:
+    """Status and body. By hand: a client for HTTP takes longer to import than everything else here."""
+    reader, writer = await asyncio.open_unix_connection(path)
+    try:
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        return head.split()[1], dict(json.loads(body))
+    finally:
+        writer.close()

@@ -6,21 +6,24 @@ import runpy
 import sys
 from argparse import Namespace
 
-from daemon.commands import main_check, main_recover, main_serve, main_sync
+from daemon.lean import import_server
 
 
 def serve(_arguments: Namespace) -> int:
-    return main_serve()
+    import_server()
+    return _run("daemon.commands", "main_serve")
 
 
 def check(arguments: Namespace) -> int:
+    import_server()
     if arguments.after_fd is None:
-        return main_check()
+        return _run("daemon.commands", "main_check")
     return _check_when_told(arguments.after_fd)
 
 
 def _check_when_told(descriptor: int) -> int:
-    """The libraries are here by now. Waits for a byte, then runs the check of the code that is on disk by then."""
+    """Imports all libraries. Waits for a byte, then runs the check of the code that is on disk by then."""
+    importlib.import_module("daemon.app")
     if not os.read(descriptor, 1):
         return 1
     for name in [name for name in sys.modules if name.partition(".")[0] == "daemon"]:
@@ -33,8 +36,14 @@ def _check_when_told(descriptor: int) -> int:
 
 
 def recover(arguments: Namespace) -> int:
-    return main_recover(crashing=arguments.crashing)
+    return _run("daemon.maintenance", "main_recover", crashing=arguments.crashing)
 
 
 def sync(arguments: Namespace) -> int:
-    return main_sync(arguments.ref)
+    return _run("daemon.maintenance", "main_sync", target_ref=arguments.ref)
+
+
+def _run(module: str, function: str, **arguments: object) -> int:
+    """Imported only now: each of these needs other parts of the daemon, and starts are waited for."""
+    code: int = getattr(importlib.import_module(module), function)(**arguments)
+    return code

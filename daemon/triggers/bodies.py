@@ -10,7 +10,6 @@ from daemon.errors import BadRequestError, UnsupportedMediaTypeError, in_words
 from daemon.models import IdempotencyKey
 from daemon.refs import Ref, parse_branch, parse_commit, parse_ref
 
-MAX_BODY = 64 * 1024  # bytes
 MAX_LISTED = 200
 
 Body = TypeVar("Body", bound=BaseModel)

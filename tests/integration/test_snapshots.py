@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.app import build
+from daemon.app import Daemon, build
 from daemon.errors import BusyError, CommandFailedError, NoSpaceError, RestartingError
 from daemon.lock import MachineLock
 from daemon.models import Update
@@ -523,7 +523,11 @@ async def test_a_daemon_that_is_stable_keeps_its_snapshots_within_bounds_and_lea
         write(tmp_path / "checkout", b"file", str(number).encode())
         taken.append((await daemon.shelf._snapshots.take(f"number {number}")).commit)
     monkeypatch.setattr("daemon.serve.STABLE_AFTER", 0.05)
-    serving = asyncio.create_task(serve(daemon))
+
+    async def assembled(_: str) -> Daemon:
+        return daemon
+
+    serving = asyncio.create_task(serve(daemon.settings, assembled))
     folder = tmp_path / "state" / "snapshots" / "refs" / "snapshots"
     await eventually(lambda: len(list(folder.iterdir())) == 1, "one snapshot is left")
     daemon.supervisor.leave()

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from daemon import version
-from daemon.version import Dirty, Head, VersionReporter, look
+from daemon import head as head_module
+from daemon.head import Head, look
+from daemon.version import Dirty, VersionReporter
 from tests.support.world import git
 
 
@@ -108,7 +109,7 @@ def test_a_plain_head_needs_no_git_process(repo: Path) -> None:
 async def test_packed_refs_are_asked_of_git_once_and_then_remembered(
     repo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(version, "_RACY", 0)
+    monkeypatch.setattr(head_module, "_RACY", 0)
     git(repo, "pack-refs", "--all", "--prune")
     head = Head(repo)
     sha = await head.read()

@@ -10,6 +10,7 @@ from daemon.bad_targets import BadTargets
 from daemon.check import Checker
 from daemon.engine import Engine
 from daemon.errors import RefNotFoundError, RefreshdError
+from daemon.head import Head
 from daemon.journal import Journal
 from daemon.lock import MachineLock
 from daemon.machinery import Machinery
@@ -23,7 +24,6 @@ from daemon.sources.snapshot import SnapshotSource
 from daemon.starts import Starts
 from daemon.trees import Tree, blob_id
 from daemon.undo import Undo
-from daemon.version import Head
 
 
 @dataclass

@@ -159,15 +159,14 @@ def test_serve_check_sync_and_recover_run_in_this_process(monkeypatch: pytest.Mo
 
         return run
 
-    fake = ModuleType("daemon.commands")
-    vars(fake).update(main_serve=remember("serve", 0), main_check=remember("check", 100), main_sync=remember("sync", 1))
-    vars(fake).update(main_recover=remember("recover", 1))
-    monkeypatch.setitem(sys.modules, "daemon.commands", fake)
-    monkeypatch.delitem(sys.modules, "daemon.cli.serving", raising=False)
+    serving, maintenance = ModuleType("daemon.commands"), ModuleType("daemon.maintenance")
+    vars(serving).update(main_serve=remember("serve", 0), main_check=remember("check", 100))
+    vars(maintenance).update(main_sync=remember("sync", 1), main_recover=remember("recover", 1))
+    for fake in (serving, maintenance):
+        monkeypatch.setitem(sys.modules, fake.__name__, fake)
     assert [main([name]) for name in ("serve", "check", "sync")] == [0, 100, 1]
     assert main(["sync", "main"]) == main(["recover", "--crashing"]) == 1
     assert ran == [("serve",), ("check",), ("sync", None), ("sync", "main"), ("recover", True)]
-    del sys.modules["daemon.cli.serving"]  # it holds the fakes
 
 
 def test_a_reader_that_leaves_is_no_error(machine: FakeMachine) -> None:
