@@ -119,6 +119,9 @@ class Settings(BaseModel):
     git_url: Annotated[str, AfterValidator(_without_credentials)] = Field(
         "", alias="REFRESHD_GIT_URL", description="The remote, where the checkout has no origin."
     )
+    commands: AbsolutePath | None = Field(
+        None, alias="REFRESHD_COMMANDS", description="The folder of the command file that the machine's host watches."
+    )
     code_dir: Annotated[Path, AfterValidator(_inside)] = Field(
         Path(), alias="REFRESHD_CODE_DIR", description="The folder in the checkout that holds the daemon."
     )

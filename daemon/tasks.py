@@ -17,4 +17,6 @@ async def uncancelled(work: Awaitable[T]) -> T:
         while not task.done():
             with contextlib.suppress(asyncio.CancelledError):  # impatience: the first one is passed on below
                 await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # the caller is gone: nobody else will ask for it
         raise

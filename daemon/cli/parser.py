@@ -17,6 +17,7 @@ examples:
   refreshd update --commit 0123456789abcdef0123456789abcdef01234567 --timeout 300
   refreshd version --json --url http://127.0.0.1:3000 --token-file token.txt
   refreshd snapshots restore 1a2b3c4d src/main.py
+  refreshd request --branch dev --wait
   refreshd overlay / --dry-run
 
 environment:
@@ -56,6 +57,20 @@ examples:
 
 In the machine the files of the logger are read, so it also works while the daemon is down.
 """
+_REQUEST_EXAMPLES = """\
+examples:
+  refreshd request --branch dev --wait
+  refreshd request --commit 0123456789abcdef0123456789abcdef01234567 --wait --json
+
+The folder is --folder, or REFRESHD_COMMANDS, or ~/.local/state/opencode/opencode-cloud/commands.
+"""
+_LISTEN_EXAMPLES = """\
+examples:
+  refreshd listen --url http://127.0.0.1:3000 --token-file token.txt
+  refreshd listen --url http://127.0.0.1:3000 --token-file token.txt --state ~/machines/one
+
+Ends with 0 when it is told to, and with 3 when the machine does not run; its service starts it again.
+"""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -83,6 +98,8 @@ class _Commands:
         self._add_rollback()
         self._add_snapshots()
         self._add_logs()
+        self._add_request()
+        self._add_listen()
         self._add_overlay()
 
     def _add_daemon(self) -> None:
@@ -168,6 +185,26 @@ class _Commands:
         command.add_argument(
             "--timeout", type=_seconds, default=1800.0, metavar="SECONDS", help="how long to wait (1800)"
         )
+
+    def _add_request(self) -> None:
+        request = self.add("request", "request:run", "in a machine: ask its host for an update", _output_options())
+        request.epilog = _REQUEST_EXAMPLES
+        target = request.add_mutually_exclusive_group()
+        target.add_argument("--branch", metavar="NAME", help="a branch (the host's default)")
+        target.add_argument("--commit", metavar="ID", help="a full commit id")
+        request.add_argument("--wait", action="store_true", help="for the result")
+        request.add_argument("--timeout", type=_seconds, default=1800.0, metavar="SECONDS", help="with --wait (1800)")
+        request.add_argument("--request-id", metavar="TEXT", help="what names the result (one is made up)")
+        request.add_argument("--folder", type=Path, metavar="DIR", help="of the command file")
+
+    def _add_listen(self) -> None:
+        listen = self.add("listen", "listen:run", "on a host: update a machine when it asks", _connection_options())
+        listen.epilog = _LISTEN_EXAMPLES
+        listen.add_argument(
+            "--state", type=Path, metavar="DIR", help="shared with the machine (~/.local/state/opencode)"
+        )
+        listen.add_argument("--default-branch", default="dev", metavar="NAME", help="when none is asked for (dev)")
+        listen.add_argument("--timeout", type=_seconds, default=1800.0, metavar="SECONDS", help="of an update (1800)")
 
     def _add_overlay(self) -> None:
         overlay = self.add("overlay", "overlay:run", "lay the machine's files out in a folder", _output_options())

@@ -5,6 +5,7 @@ for under an idempotency key and asked for again, its progress is resumed where 
 believed only when a new process runs the expected commit.
 """
 
+from daemon.client.command_file import CommandFile
 from daemon.client.connection import DEFAULT_SOCKET, server_url
 from daemon.client.errors import (
     FailedError,
@@ -22,6 +23,7 @@ __all__ = [
     "DEFAULT_SOCKET",
     "LIMIT",
     "Client",
+    "CommandFile",
     "FailedError",
     "InconsistentError",
     "NoAnswerError",
