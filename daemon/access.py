@@ -1,86 +1,206 @@
-"""Who may do what. The Unix socket's file permissions are its access control; TCP wants the bearer token.
+"""Who may do what. The Unix socket's file permissions are its access control; TCP wants a token or a session.
 
-Without a token configured, TCP refuses mutations and answers reads to loopback peers only, so that
+Without a token and a user, TCP refuses mutations and answers reads to loopback peers only, so that
 `docker exec … curl` works on a machine that nobody has set up yet.
 """
 
-import asyncio
+import hashlib
 import hmac
 import ipaddress
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from enum import IntEnum
-from pathlib import Path
 
 from aiohttp import web
-from pydantic import SecretStr
 
-from daemon.errors import ConfigurationError, ForbiddenError, UnauthorizedError
+from daemon.errors import ForbiddenError, UnauthorizedError
+from daemon.hosts import Hosts
+from daemon.log import get_logger
+from daemon.models import Role
+from daemon.sessions import Identity, Sessions
+from daemon.throttle import Throttle
+from daemon.tokens import Tokens
+from daemon.users import Accounts, Users, whose
 
-MAX_TOKEN_FILE = 4096  # bytes
+_CREDENTIALS = struct.Struct("3i")  # process, user and group, as the kernel knows them
+_BY_TOKEN = ""  # the name in a session that the configured token opened; no user has it
+
+log = get_logger()
 
 
 class Access(IntEnum):
-    """What a route or procedure asks of its caller."""
+    """What a route or procedure asks of its caller, and the most that a caller may."""
 
     PUBLIC = 0
     READ = 1
     UPDATE = 2
 
 
-class Tokens:
-    """The configured token; a file is read again each time, so that it can be changed without a restart."""
-
-    def __init__(self, token: SecretStr | None, token_file: Path | None) -> None:
-        self._token = token
-        self._file = token_file
-
-    async def current(self) -> str | None:
-        """None when no token is configured. Raises ConfigurationError for a file that is configured but unusable."""
-        if self._file is None:
-            return self._token.get_secret_value() if self._token else None
-        return await asyncio.to_thread(read_secret, self._file)
+_BY_ROLE = {Role.READ: Access.READ, Role.UPDATE: Access.UPDATE}
 
 
-def read_secret(path: Path) -> str:
-    """The first line of a small file. Raises ConfigurationError without the content; callers must fail closed."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_TOKEN_FILE + 1)
-        token = content.decode().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(problems=f"the token file {path} cannot be read ({type(error).__name__})") from None
-    if not token or len(content) > MAX_TOKEN_FILE or "\n" in token:
-        raise ConfigurationError(problems=f"the token file {path} must hold one line, the token")
-    return token
+@dataclass(frozen=True)
+class Caller:
+    """`who` is for records and logs. `identity` is what a session can be opened for, None where there is none."""
+
+    who: str
+    may: Access
+    identity: Identity | None = None
 
 
-async def authorize(request: web.Request, access: Access, tokens: Tokens) -> None:
-    """Returns when the caller may. Raises UnauthorizedError, ForbiddenError."""
-    if access is Access.PUBLIC or _is_unix(request):
-        return
-    expected = await tokens.current()
-    if expected is None:
-        _authorize_without_token(request, access)
-        return
-    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    matches = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), expected.encode())
-    if scheme.lower() != "bearer" or not matches:
-        raise UnauthorizedError
+_CALLER = web.RequestKey("caller", Caller)
+_ASKED = web.RequestKey("asked", Access)
 
 
-def _authorize_without_token(request: web.Request, access: Access) -> None:
-    if access is Access.UPDATE:
-        raise ForbiddenError(
-            reason="no token is configured, so nothing can be changed over TCP; "
-            "set REFRESHD_TOKEN_FILE, or use the Unix socket"
+class Gate:
+    """Tells callers apart and lets them in. One for all triggers; its throttle remembers who guessed."""
+
+    def __init__(self, *, tokens: Tokens, users: Users, sessions: Sessions, hosts: Hosts) -> None:
+        self._tokens = tokens
+        self._users = users
+        self._sessions = sessions
+        self._hosts = hosts
+        self._throttle = Throttle()
+
+    async def authorize(self, request: web.Request, access: Access) -> None:
+        """Returns when the caller may; `who` names it from then on.
+
+        Raises UnauthorizedError, ForbiddenError, ThrottledError, MisdirectedError, BadRequestError, and
+        ConfigurationError where the token or the users cannot be read.
+        """
+        if access is Access.PUBLIC:
+            return
+        request[_ASKED] = access
+        caller = _unix_caller(request) or await self._tcp_caller(request)
+        request[_CALLER] = caller
+        if caller.may < access:
+            raise ForbiddenError(reason=_what_is_missing(caller))
+
+    async def log_in(self, request: web.Request, response: web.StreamResponse, token: str) -> None:
+        """Opens a session for whose token it is: `response` brings the cookie. Raises as `authorize` does."""
+        self._hosts.check_origin(request, required=False)
+        caller = await self._by_token(request, token, *await self._known())
+        request[_CALLER] = caller
+        if caller.identity is None:
+            raise UnauthorizedError
+        await self._sessions.open(request, response, caller.identity)
+        log.info("session opened", who=caller.who, peer=_peer(request))
+
+    def log_out(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Raises ForbiddenError when another site asks for it."""
+        self._hosts.check_origin(request, required=False)
+        self._sessions.close(request, response)
+
+    async def _known(self) -> tuple[str | None, Accounts]:
+        return await self._tokens.current(), await self._users.current()
+
+    async def _tcp_caller(self, request: web.Request) -> Caller:
+        token, accounts = await self._known()
+        if token is None and not accounts:
+            self._hosts.check_host(request)
+            self._hosts.check_origin(request, required=False)
+            return _caller_without_token(request)
+        if "Authorization" in request.headers:
+            return await self._by_token(request, _bearer(request), token, accounts)
+        caller = _by_session(await self._sessions.read(request), token, accounts)
+        if caller is None:
+            raise UnauthorizedError
+        self._hosts.check_origin(request, required=True)
+        return caller
+
+    async def _by_token(self, request: web.Request, given: str, token: str | None, accounts: Accounts) -> Caller:
+        peer = _peer(request)
+        self._throttle.check(peer)
+        if token is not None and hmac.compare_digest(_bytes(given), token.encode()):
+            return _token_caller(token)
+        account = whose(given, accounts)
+        if account is None:
+            self._throttle.failed(peer)
+            log.warning("token refused", peer=peer)
+            raise UnauthorizedError
+        return Caller(f"user {account.name}", _BY_ROLE[account.role], Identity(account.name, account.stamp))
+
+
+def who(request: web.Request) -> str | None:
+    """The caller as records name it, once `Gate.authorize` has let it in."""
+    caller = request.get(_CALLER)
+    return caller.who if caller else None
+
+
+@web.middleware
+async def audited(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """One line for each request that wanted to change something, whatever came of it."""
+    response = await handler(request)
+    if request.get(_ASKED) is Access.UPDATE:
+        log.info(
+            "change requested",
+            who=who(request) or "unknown",
+            peer=_peer(request),
+            what=f"{request.method} {request.path}",
+            outcome=response.status,
         )
+    return response
+
+
+def _bearer(request: web.Request) -> str:
+    scheme, _, given = request.headers["Authorization"].partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else ""
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _by_session(identity: Identity | None, token: str | None, accounts: Accounts) -> Caller | None:
+    if identity is None:
+        return None
+    if identity.name == _BY_TOKEN:
+        caller = _token_caller(token) if token is not None else None
+        return caller if caller and caller.identity == identity else None
+    account = accounts.get(identity.name)
+    if account is None or not account.enabled or account.stamp != identity.stamp:
+        return None
+    return Caller(f"user {account.name}", _BY_ROLE[account.role], identity)
+
+
+def _token_caller(token: str) -> Caller:
+    return Caller("token", Access.UPDATE, Identity(_BY_TOKEN, hashlib.sha256(_bytes(token)).hexdigest()[:16]))
+
+
+def _caller_without_token(request: web.Request) -> Caller:
     if not _is_loopback(request):
         raise ForbiddenError(reason="no token is configured, so TCP answers loopback only; set REFRESHD_TOKEN_FILE")
+    return Caller("loopback", Access.READ)
 
 
-def _is_unix(request: web.Request) -> bool:
+def _what_is_missing(caller: Caller) -> str:
+    if caller.identity is None:
+        return (
+            "no token is configured, so nothing can be changed over TCP; "
+            "set REFRESHD_TOKEN_FILE, or use the Unix socket"
+        )
+    return f"{caller.who} may read and not update"
+
+
+def _unix_caller(request: web.Request) -> Caller | None:
     transport = request.transport
     # the name of a Unix socket is a text, that of a TCP socket a tuple; a transport that is gone proves nothing
-    return transport is not None and isinstance(transport.get_extra_info("sockname"), str)
+    if transport is None or not isinstance(transport.get_extra_info("sockname"), str):
+        return None
+    connection = transport.get_extra_info("socket")
+    try:
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    except OSError:
+        return Caller("uid unknown", Access.UPDATE)
+    return Caller(f"uid {_CREDENTIALS.unpack(credentials)[1]}", Access.UPDATE)
+
+
+def _peer(request: web.Request) -> str:
+    return request.remote or "unix"
 
 
 def _is_loopback(request: web.Request) -> bool:

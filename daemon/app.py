@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from daemon.access import Access, Tokens, authorize, read_secret
+from daemon.access import Gate, audited
 from daemon.bad_targets import BadTargets
 from daemon.check import Checker
 from daemon.disk import FLOOR, RUN_FLOOR, Disk, Need
@@ -16,6 +16,7 @@ from daemon.engine import Engine
 from daemon.environment import Environment, detect
 from daemon.front import MAX_BODY
 from daemon.head import Head
+from daemon.hosts import Hosts
 from daemon.installers import Installer
 from daemon.installers.pnpm import PnpmInstaller
 from daemon.installers.uv import UvInstaller
@@ -27,6 +28,7 @@ from daemon.models import Update
 from daemon.pipeline import Pipeline
 from daemon.recovery import Recovery
 from daemon.s6 import ScanDirectory
+from daemon.sessions import Sessions
 from daemon.settings import Settings
 from daemon.shelf import Shelf
 from daemon.snapshots import Snapshots
@@ -37,9 +39,12 @@ from daemon.sources.mount import MountSource
 from daemon.sources.snapshot import SnapshotSource
 from daemon.starts import Starts
 from daemon.supervisor import Supervisor
+from daemon.tokens import Tokens, read_secret
 from daemon.triggers import http, logs, problems, procedures, routes, trpc
 from daemon.triggers import snapshots as snapshot_routes
+from daemon.triggers import users as user_routes
 from daemon.undo import Undo
+from daemon.users import Users
 from daemon.version import VersionReporter
 
 
@@ -57,6 +62,7 @@ class Daemon:
     version: VersionReporter
     supervisor: Supervisor
     ready: asyncio.Event
+    gate: Gate
     app: web.Application
 
 
@@ -108,12 +114,14 @@ async def build(settings: Settings, environ: Mapping[str, str], *, boot_id: str 
         head=head,
     )
     ready = asyncio.Event()
-    tokens = Tokens(settings.token, settings.token_file)
-
-    async def guard(request: web.Request, access: Access) -> None:
-        await authorize(request, access, tokens)
-
-    app = web.Application(middlewares=[problems.problems], client_max_size=MAX_BODY)
+    users = Users(settings.state_dir / "users.json")
+    gate = Gate(
+        tokens=Tokens(settings.token, settings.token_file),
+        users=users,
+        sessions=Sessions(settings.state_dir / "session.key"),
+        hosts=Hosts(settings.hosts),
+    )
+    app = web.Application(middlewares=[audited, problems.problems], client_max_size=MAX_BODY)
     rest = http.RestApi(
         environment=environment,
         engine=engine,
@@ -127,9 +135,10 @@ async def build(settings: Settings, environ: Mapping[str, str], *, boot_id: str 
         *http.routes(rest),
         *snapshot_routes.routes(snapshot_routes.SnapshotApi(shelf)),
         *logs.routes(logs.LogApi(Places(settings.log_dir, ScanDirectory(settings.run_dir)), supervisor)),
+        *user_routes.routes(user_routes.UserApi(users)),
     )
-    routes.add_routes(app, table, guard)
-    trpc.add_routes(app, "/api/trpc", trpc.Router(procedures.table(engine=engine, version=version), guard))
+    routes.add_routes(app, table, gate.authorize)
+    trpc.add_routes(app, "/api/trpc", trpc.Router(procedures.table(engine=engine, version=version), gate.authorize))
     return Daemon(
         settings=settings,
         environment=environment,
@@ -141,6 +150,7 @@ async def build(settings: Settings, environ: Mapping[str, str], *, boot_id: str 
         version=version,
         supervisor=supervisor,
         ready=ready,
+        gate=gate,
         app=app,
     )
 

@@ -45,7 +45,12 @@ class Engine:
             return await self._joined(request, ref) or await self._start(request, ref, self._source())
 
     async def rollback(
-        self, update_id: str | None, *, trigger: str, idempotency_key: IdempotencyKey | None = None
+        self,
+        update_id: str | None,
+        *,
+        trigger: str,
+        idempotency_key: IdempotencyKey | None = None,
+        by: str | None = None,
     ) -> Update:
         """Starts the update that goes back to the state before an earlier one; None: before the last that succeeded.
 
@@ -59,6 +64,7 @@ class Engine:
                 target_ref=update.from_commit,
                 trigger=trigger,
                 idempotency_key=idempotency_key,
+                by=by,
                 rollback_of=update.id,
             )
             ref = parse_commit(update.from_commit)
@@ -167,7 +173,7 @@ class Engine:
         )
 
     async def _run(self, update: Update, ref: Ref, source: Source) -> None:
-        with bound_contextvars(update_id=update.id):
+        with bound_contextvars(update_id=update.id, by=update.request.by):
             log.info("update begins", target=ref.name, source=source.name, trigger=update.request.trigger)
             try:
                 restart = await self._forward_or_back(update, ref, source)

@@ -23,6 +23,12 @@ class RefreshdError(Exception):
     def __str__(self) -> str:
         return self.template.format(**vars(self))
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What an HTTP answer says beside the sentence; `retry_after` is in seconds."""
+        later = getattr(self, "retry_after", None)
+        return {} if later is None else {"Retry-After": str(later)}
+
 
 def in_words(error: ValidationError) -> str:
     """What is wrong with a body, field by field, without quoting it."""
@@ -58,6 +64,10 @@ class UnauthorizedError(RefreshdError):
     status = 401
     template = "cannot answer without a valid token: send `Authorization: Bearer …`, or use the Unix socket"
 
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": "Bearer"}
+
 
 @dataclass(kw_only=True, eq=False)
 class ForbiddenError(RefreshdError):
@@ -65,6 +75,49 @@ class ForbiddenError(RefreshdError):
     status = 403
     template = "cannot allow this: {reason}"
     reason: str
+
+
+@dataclass(kw_only=True, eq=False)
+class ThrottledError(RefreshdError):
+    code = "throttled"
+    status = 429
+    template = "cannot check another token from this address now: too many were wrong; try again in {retry_after} s"
+    retry_after: int
+
+
+@dataclass(kw_only=True, eq=False)
+class MisdirectedError(RefreshdError):
+    code = "unknown_host"
+    status = 421
+    template = "cannot answer for the host {host!r} without a token: name it in REFRESHD_HOSTS"
+    host: str
+
+
+@dataclass(kw_only=True, eq=False)
+class UserNameError(RefreshdError):
+    code = "invalid_name"
+    status = 400
+    template = (
+        "cannot accept {name!r} as a user's name: give up to 32 of a-z, 0-9, dot, dash and underscore, a letter first"
+    )
+    name: str
+
+
+@dataclass(kw_only=True, eq=False)
+class TakenError(RefreshdError):
+    code = "taken"
+    status = 409
+    template = "cannot add the user {name}: there is one already; give another name, or `passwd` for a new token"
+    name: str
+
+
+@dataclass(kw_only=True, eq=False)
+class LastUserError(RefreshdError):
+    code = "last_user"
+    status = 409
+    template = "cannot {what} {name}: nobody else with the role update is enabled; add or enable another one first"
+    what: str
+    name: str
 
 
 @dataclass(kw_only=True, eq=False)

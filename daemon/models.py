@@ -1,6 +1,7 @@
 """The shapes that cross a boundary: requests in, records out. Python and REST say snake_case, tRPC camelCase."""
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
@@ -50,6 +51,7 @@ class UpdateRequest(Shape):
     trigger: str = Field("unknown", description="Who asked: trpc, rest, cli, boot, command-file.")
     idempotency_key: IdempotencyKey | None = None
     force: bool = Field(default=False, description="Also to a commit that did not run when it was tried before.")
+    by: str | None = Field(None, description="Who asked, as the audit lines of the log name them.")
     rollback_of: str | None = Field(None, description="The update whose state before it is to be restored.")
 
 
@@ -233,3 +235,29 @@ class LogLine(Shape):
     at: str
     text: str
     cursor: str
+
+
+class Role(StrEnum):
+    """What a user may do: look, or also change the machine."""
+
+    READ = "read"
+    UPDATE = "update"
+
+
+class User(Shape):
+    name: str
+    role: Role
+    enabled: bool = True
+    created_at: Moment
+    token_set_at: Moment
+
+
+class UserList(Shape):
+    users: tuple[User, ...]
+
+
+class Issued(Shape):
+    """The only time that a token is shown."""
+
+    user: User
+    token: str = Field(repr=False)

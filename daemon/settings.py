@@ -65,6 +65,12 @@ def _without_credentials(url: str) -> str:
     return url
 
 
+def _names(value: object) -> object:
+    """Names with commas between them."""
+    return tuple(filter(None, (part.strip().lower() for part in value.split(",")))) if isinstance(value, str) else value
+
+
+HostName = Annotated[str, Field(pattern=r"^\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*$")]
 Token = Annotated[SecretStr, AfterValidator(_one_word)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -107,6 +113,12 @@ class Settings(BaseModel):
     token: Token | None = Field(None, alias="REFRESHD_TOKEN", description="Bearer token for the TCP listener.")
     token_file: AbsolutePath | None = Field(
         None, alias="REFRESHD_TOKEN_FILE", description="A file that holds it, read again for each request."
+    )
+    hosts: Annotated[tuple[HostName, ...], BeforeValidator(_names)] = Field(
+        (),
+        alias="REFRESHD_HOSTS",
+        description="Names of this machine, with commas between; .example.com is all below it. Known without: "
+        "addresses, localhost, the hostname.",
     )
     git_token: Token | None = Field(
         None,
@@ -227,7 +239,7 @@ def table() -> str:
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
-    return f"`{field.default}`" if field.default not in {None, ""} else "-"
+    return f"`{field.default}`" if field.default not in {None, "", ()} else "-"
 
 
 if __name__ == "__main__":

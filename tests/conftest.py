@@ -37,9 +37,9 @@ def _log() -> None:
 def blockbuster() -> Iterator[BlockBuster]:
     """A blocking call in the event loop fails if it comes from the daemon's code.
 
-    What may: starting a child (the standard library does it that way), a byte into an empty pipe, and the two
-    small files that tell the commit, which are read for each request in less time than a thread takes to wake up;
-    and pydantic, which looks for its plugins once, when the first model is used.
+    What may: starting a child (the standard library does it that way), a byte into an empty pipe; the two small files
+    that tell the commit, and a look whether the users' file was replaced, which for each request take less time than a
+    thread takes to wake up; and pydantic, which looks for its plugins once, when the first model is used.
     """
     with blockbuster_ctx("daemon") as active:
         active.functions["os.read"].can_block_in("subprocess.py", "_execute_child")
@@ -47,6 +47,7 @@ def blockbuster() -> Iterator[BlockBuster]:
         active.functions["os.write"].can_block_in("daemon/check.py", "let_go")
         for name in ("os.stat", "io.BufferedReader.read"):
             active.functions[name].can_block_in("daemon/head.py", "look")
+        active.functions["os.stat"].can_block_in("daemon/users.py", "_look")
         for function in active.functions.values():
             function.can_block_in("pydantic/plugin/_loader.py", "get_plugins")
         yield active

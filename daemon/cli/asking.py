@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from os import environ
 from pathlib import Path
 
-from daemon.access import read_secret
 from daemon.cli import failures
 from daemon.cli.exit_codes import ExitCode
 from daemon.cli.output import Output
 from daemon.client import DEFAULT_SOCKET, Client
 from daemon.errors import ConfigurationError, RefreshdError
+from daemon.tokens import read_secret
 
 Work = Callable[[Client, Output], Awaitable[ExitCode]]
 

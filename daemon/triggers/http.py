@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from daemon.access import Access
+from daemon.access import Access, who
 from daemon.engine import Engine
 from daemon.environment import Environment
 from daemon.errors import (
@@ -80,7 +80,11 @@ class RestApi:
         if body.dry_run:
             return web.json_response((await self._engine.plan(ref)).snake())
         wanted = UpdateRequest(
-            target_ref=ref.requested, trigger="rest", idempotency_key=body.idempotency_key, force=body.force
+            target_ref=ref.requested,
+            trigger="rest",
+            idempotency_key=body.idempotency_key,
+            force=body.force,
+            by=who(request),
         )
         return await self._accepted(await self._engine.submit(wanted, ref), wait=body.wait)
 
@@ -88,7 +92,10 @@ class RestApi:
         body = await read_body(request, RollbackBody)
         update_id = request.match_info["id"]
         update = await self._engine.rollback(
-            None if update_id == LAST else update_id, trigger="rest", idempotency_key=body.idempotency_key
+            None if update_id == LAST else update_id,
+            trigger="rest",
+            idempotency_key=body.idempotency_key,
+            by=who(request),
         )
         return await self._accepted(update, wait=body.wait)
 

@@ -47,10 +47,7 @@ async def problems(
 
 def problem(error: RefreshdError) -> web.Response:
     response = _response(document(error))
-    if (seconds := getattr(error, "retry_after", None)) is not None:
-        response.headers["Retry-After"] = str(seconds)
-    if error.status == 401:  # noqa: PLR2004 - unauthorized
-        response.headers["WWW-Authenticate"] = "Bearer"
+    response.headers.update(error.headers)
     return response
 
 

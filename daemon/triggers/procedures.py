@@ -7,7 +7,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from daemon.access import Access
+from daemon.access import Access, who
 from daemon.engine import Engine
 from daemon.models import IdempotencyKey, Update, UpdateRequest
 from daemon.refs import parse_ref
@@ -38,20 +38,24 @@ def table(*, engine: Engine, version: VersionReporter) -> Mapping[str, Procedure
     async def get_version(_request: web.Request, _input: None) -> dict[str, Any]:
         return (await version.report()).camel()
 
-    async def self_update(_request: web.Request, given: SelfUpdateInput) -> dict[str, Any]:
+    async def self_update(request: web.Request, given: SelfUpdateInput) -> dict[str, Any]:
         """Answers when the machine is about to restart, or when the update has ended."""
         ref = parse_ref(given.target_ref)
         if given.dry_run:
             return (await engine.plan(ref)).camel()
         wanted = UpdateRequest(
-            target_ref=ref.requested, trigger="trpc", idempotency_key=given.idempotency_key, force=given.force
+            target_ref=ref.requested,
+            trigger="trpc",
+            idempotency_key=given.idempotency_key,
+            force=given.force,
+            by=who(request),
         )
         update = await engine.submit(wanted, ref)
         return result(await engine.wait(update.id))
 
-    async def rollback(_request: web.Request, given: RollbackInput) -> dict[str, Any]:
+    async def rollback(request: web.Request, given: RollbackInput) -> dict[str, Any]:
         """Answers as `selfUpdate` does; without an id, it goes back before the last update that succeeded."""
-        update = await engine.rollback(given.id, trigger="trpc", idempotency_key=given.idempotency_key)
+        update = await engine.rollback(given.id, trigger="trpc", idempotency_key=given.idempotency_key, by=who(request))
         return result(await engine.wait(update.id))
 
     return {

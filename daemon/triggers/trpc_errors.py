@@ -63,6 +63,4 @@ class TrpcError(Exception):
 def from_refreshd(error: RefreshdError) -> TrpcError:
     """A status that tRPC has no name for becomes the general one of its class (507: INTERNAL_SERVER_ERROR)."""
     general = Code.INTERNAL_SERVER_ERROR if error.status >= _LOWEST_SERVER_ERROR else Code.BAD_REQUEST
-    retry_after = getattr(error, "retry_after", None)
-    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
-    return TrpcError(_BY_STATUS.get(error.status, general), str(error), error.code, headers)
+    return TrpcError(_BY_STATUS.get(error.status, general), str(error), error.code, error.headers)

@@ -1,18 +1,18 @@
 """A small world of procedures behind the real router: ones that answer, fail, wait for each other or misbehave."""
 
 import asyncio
-import functools
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, RootModel, SecretStr
+from pydantic import BaseModel, ConfigDict, RootModel
 
-from daemon.access import Access, Tokens, authorize
+from daemon.access import Access
 from daemon.errors import RestartingError, UpdateRunningError
 from daemon.triggers.trpc import Procedure, Router, add_routes
+from tests.support.gates import gate
 
 BASE = "/api/trpc"
 TOKEN = "T"
@@ -110,9 +110,8 @@ async def served(lab: Lab) -> AsyncIterator[int]:
 
     Run as the daemon is, and not by aiohttp's test server: that one cancels what runs for a caller who leaves.
     """
-    guard = functools.partial(authorize, tokens=Tokens(SecretStr(TOKEN), None))
     app = web.Application()
-    add_routes(app, BASE, Router(lab.procedures(), guard))
+    add_routes(app, BASE, Router(lab.procedures(), gate(token=TOKEN).authorize))
     runner = web.AppRunner(app)
     await runner.setup()
     try:

@@ -6,18 +6,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 from aiohttp import ClientSession, TCPConnector, UnixConnector, web
-from pydantic import SecretStr
 
-from daemon.access import MAX_TOKEN_FILE, Access, Tokens, authorize, read_secret
+from daemon.access import Access, Gate
 from daemon.errors import ConfigurationError, ForbiddenError, RefreshdError, UnauthorizedError
+from daemon.tokens import MAX_TOKEN_FILE, read_secret
+from tests.support.gates import gate
 
 TOKEN = "planted-token"
-NO_TOKEN = Tokens(None, None)
-WITH_TOKEN = Tokens(SecretStr(TOKEN), None)
+NO_TOKEN = gate()
 
 # what a route asks → what the caller gets
 Verdicts = dict[Access, str]
@@ -25,13 +25,13 @@ ALL_ALLOWED: Verdicts = dict.fromkeys(Access, "allowed")
 NEEDS_TOKEN: Verdicts = {Access.PUBLIC: "allowed", Access.READ: "unauthorized", Access.UPDATE: "unauthorized"}
 
 
-def application(tokens: Tokens) -> web.Application:
+def application(door: Gate) -> web.Application:
     """One route per access; the answer is the verdict and its sentence."""
 
     def route(access: Access) -> web.RouteDef:
         async def handle(request: web.Request) -> web.Response:
             try:
-                await authorize(request, access, tokens)
+                await door.authorize(request, access)
             except RefreshdError as error:
                 return web.json_response({"verdict": error.code, "message": str(error)}, status=error.status)
             return web.json_response({"verdict": "allowed", "message": ""})
@@ -44,8 +44,8 @@ def application(tokens: Tokens) -> web.Application:
 
 
 @asynccontextmanager
-async def served(tokens: Tokens, make_site: Callable[[web.AppRunner], web.BaseSite]) -> AsyncIterator[web.AppRunner]:
-    runner = web.AppRunner(application(tokens))
+async def served(door: Gate, make_site: Callable[[web.AppRunner], web.BaseSite]) -> AsyncIterator[web.AppRunner]:
+    runner = web.AppRunner(application(door))
     await runner.setup()
     try:
         await make_site(runner).start()
@@ -55,18 +55,18 @@ async def served(tokens: Tokens, make_site: Callable[[web.AppRunner], web.BaseSi
 
 
 @asynccontextmanager
-async def over_unix(tokens: Tokens, folder: Path) -> AsyncIterator[ClientSession]:
+async def over_unix(door: Gate, folder: Path) -> AsyncIterator[ClientSession]:
     path = str(folder / "d.sock")
     async with (
-        served(tokens, lambda runner: web.UnixSite(runner, path)),
+        served(door, lambda runner: web.UnixSite(runner, path)),
         ClientSession("http://machine", connector=UnixConnector(path)) as session,
     ):
         yield session
 
 
 @asynccontextmanager
-async def over_tcp(tokens: Tokens, host: str = "127.0.0.1") -> AsyncIterator[ClientSession]:
-    async with served(tokens, lambda runner: web.TCPSite(runner, host, 0)) as runner:
+async def over_tcp(door: Gate, host: str = "127.0.0.1") -> AsyncIterator[ClientSession]:
+    async with served(door, lambda runner: web.TCPSite(runner, host, 0)) as runner:
         port = runner.addresses[0][1]
         shown = f"[{host}]" if ":" in host else host
         async with ClientSession(f"http://{shown}:{port}", connector=TCPConnector()) as session:
@@ -84,25 +84,25 @@ async def verdicts(session: ClientSession, authorization: str | None = None) -> 
     return {access: (await verdict(session, access, authorization))[0] for access in Access}
 
 
-@pytest.mark.parametrize("tokens", [NO_TOKEN, WITH_TOKEN, Tokens(None, Path("/not/there"))])
-async def test_whoever_may_open_the_unix_socket_may_do_all(tokens: Tokens, tmp_path: Path) -> None:
-    async with over_unix(tokens, tmp_path) as session:
+@pytest.mark.parametrize("door", [NO_TOKEN, gate(token=TOKEN), gate(token_file=Path("/not/there"))])
+async def test_whoever_may_open_the_unix_socket_may_do_all(door: Gate, tmp_path: Path) -> None:
+    async with over_unix(door, tmp_path) as session:
         assert await verdicts(session) == ALL_ALLOWED
 
 
 async def test_the_token_opens_everything_over_tcp() -> None:
-    async with over_tcp(WITH_TOKEN) as session:
+    async with over_tcp(gate(token=TOKEN)) as session:
         assert await verdicts(session, f"Bearer {TOKEN}") == ALL_ALLOWED
 
 
 async def test_loopback_needs_the_token_too_once_there_is_one() -> None:
-    async with over_tcp(WITH_TOKEN) as session:
+    async with over_tcp(gate(token=TOKEN)) as session:
         assert await verdicts(session) == NEEDS_TOKEN
 
 
 @pytest.mark.parametrize("scheme", ["bearer", "BEARER"])
 async def test_the_scheme_is_read_in_any_case(scheme: str) -> None:
-    async with over_tcp(WITH_TOKEN) as session:
+    async with over_tcp(gate(token=TOKEN)) as session:
         assert await verdict(session, Access.UPDATE, f"{scheme} {TOKEN}") == ("allowed", "")
 
 
@@ -124,14 +124,14 @@ async def test_the_scheme_is_read_in_any_case(scheme: str) -> None:
 )
 async def test_anything_else_is_refused_in_the_same_words(authorization: str) -> None:
     """The words tell nobody how near they came."""
-    async with over_tcp(WITH_TOKEN) as session:
+    async with over_tcp(gate(token=TOKEN)) as session:
         missing = await verdict(session, Access.UPDATE)
         assert await verdict(session, Access.UPDATE, authorization) == missing
     assert missing == ("unauthorized", str(UnauthorizedError()))
 
 
 async def test_bytes_that_are_no_text_are_a_wrong_token() -> None:
-    async with served(WITH_TOKEN, lambda runner: web.TCPSite(runner, "127.0.0.1", 0)) as runner:
+    async with served(gate(token=TOKEN), lambda runner: web.TCPSite(runner, "127.0.0.1", 0)) as runner:
         reader, writer = await asyncio.open_connection(*runner.addresses[0])
         writer.write(b"GET /UPDATE HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \xff\xfe\r\nConnection: close\r\n\r\n")
         answer = await reader.read()
@@ -165,10 +165,23 @@ async def test_without_a_token_the_refusal_says_what_to_do() -> None:
     assert "Unix socket" in message
 
 
+class FakeRequest(dict[Any, Any]):
+    """What a request remembers, and the few facts that the gate looks at."""
+
+    method = "GET"
+    cookies: ClassVar[dict[str, str]] = {}
+
+
+def fake_request(**facts: Any) -> web.Request:
+    request = FakeRequest()
+    vars(request).update(facts)
+    return cast("web.Request", request)
+
+
 def request_from(remote: str | None, sockname: object = ("10.0.0.2", 3000), **headers: str) -> web.Request:
     """A request as a remote peer would send it; tests only have loopback."""
     transport = SimpleNamespace(get_extra_info=lambda name: sockname if name == "sockname" else None)
-    return cast("web.Request", SimpleNamespace(transport=transport, remote=remote, headers=headers))
+    return fake_request(transport=transport, remote=remote, headers={"Host": "localhost", **headers})
 
 
 @pytest.mark.parametrize(
@@ -176,36 +189,36 @@ def request_from(remote: str | None, sockname: object = ("10.0.0.2", 3000), **he
 )
 async def test_without_a_token_others_than_loopback_may_not_even_read(remote: str | None) -> None:
     with pytest.raises(ForbiddenError, match="loopback only"):
-        await authorize(request_from(remote), Access.READ, NO_TOKEN)
+        await NO_TOKEN.authorize(request_from(remote), Access.READ)
     with pytest.raises(ForbiddenError):
-        await authorize(request_from(remote), Access.UPDATE, NO_TOKEN)
-    await authorize(request_from(remote), Access.PUBLIC, NO_TOKEN)
+        await NO_TOKEN.authorize(request_from(remote), Access.UPDATE)
+    await NO_TOKEN.authorize(request_from(remote), Access.PUBLIC)
 
 
 @pytest.mark.parametrize("remote", ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"])
 async def test_loopback_has_many_names(remote: str) -> None:
-    await authorize(request_from(remote), Access.READ, NO_TOKEN)
+    await NO_TOKEN.authorize(request_from(remote), Access.READ)
 
 
 async def test_a_header_cannot_claim_to_come_from_loopback() -> None:
     claims = {"X-Forwarded-For": "127.0.0.1", "Forwarded": "for=127.0.0.1", "X-Real-IP": "127.0.0.1"}
     with pytest.raises(ForbiddenError):
-        await authorize(request_from("10.0.0.3", **claims), Access.READ, NO_TOKEN)
+        await NO_TOKEN.authorize(request_from("10.0.0.3", **claims), Access.READ)
 
 
 async def test_a_remote_peer_with_the_token_may_update() -> None:
-    await authorize(request_from("10.0.0.3", Authorization=f"Bearer {TOKEN}"), Access.UPDATE, WITH_TOKEN)
+    await gate(token=TOKEN).authorize(request_from("10.0.0.3", Authorization=f"Bearer {TOKEN}"), Access.UPDATE)
 
 
 async def test_a_connection_that_is_gone_proves_nothing() -> None:
-    gone = cast("web.Request", SimpleNamespace(transport=None, remote="127.0.0.1", headers={}))
+    gone = fake_request(transport=None, remote="127.0.0.1", headers={"Host": "localhost"})
     with pytest.raises(ForbiddenError):
-        await authorize(gone, Access.UPDATE, NO_TOKEN)
+        await NO_TOKEN.authorize(gone, Access.UPDATE)
 
 
 async def test_a_token_file_is_read_again_for_each_request(tmp_path: Path) -> None:
     file = tmp_path / "token"
-    async with over_tcp(Tokens(None, file)) as session:
+    async with over_tcp(gate(token_file=file)) as session:
         for token in ("first", "second"):
             file.write_text(f"{token}\n")
             assert (await verdict(session, Access.UPDATE, f"Bearer {token}"))[0] == "allowed"
@@ -215,7 +228,9 @@ async def test_a_token_file_is_read_again_for_each_request(tmp_path: Path) -> No
 async def test_the_file_goes_before_the_value(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("of the file")
-    assert await Tokens(SecretStr("of the value"), file).current() == "of the file"
+    async with over_tcp(gate(token="of the value", token_file=file)) as session:
+        assert (await verdict(session, Access.READ, "Bearer of the file"))[0] == "allowed"
+        assert (await verdict(session, Access.READ, "Bearer of the value"))[0] == "unauthorized"
 
 
 def _missing(_: Path) -> None: ...
@@ -244,7 +259,7 @@ UNUSABLE: list[Any] = [
 async def test_an_unusable_token_file_lets_nobody_in(make: Callable[[Path], Any], tmp_path: Path) -> None:
     file = tmp_path / "token"
     make(file)
-    async with over_tcp(Tokens(SecretStr(TOKEN), file)) as session:
+    async with over_tcp(gate(token=TOKEN, token_file=file)) as session:
         for authorization in (None, "Bearer ", "Bearer planted", f"Bearer {TOKEN}"):
             assert await verdicts(session, authorization) == {
                 Access.PUBLIC: "allowed",

@@ -1,0 +1,37 @@
+"""Secrets in small files, and the one token that a machine can have beside its users."""
+
+import asyncio
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from daemon.errors import ConfigurationError
+
+MAX_TOKEN_FILE = 4096  # bytes
+
+
+class Tokens:
+    """The configured token; a file is read again each time, so that it can be changed without a restart."""
+
+    def __init__(self, token: SecretStr | None, token_file: Path | None) -> None:
+        self._token = token
+        self._file = token_file
+
+    async def current(self) -> str | None:
+        """None when no token is configured. Raises ConfigurationError for a file that is configured but unusable."""
+        if self._file is None:
+            return self._token.get_secret_value() if self._token else None
+        return await asyncio.to_thread(read_secret, self._file)
+
+
+def read_secret(path: Path) -> str:
+    """The first line of a small file. Raises ConfigurationError without the content; callers must fail closed."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_TOKEN_FILE + 1)
+        token = content.decode().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(problems=f"the token file {path} cannot be read ({type(error).__name__})") from None
+    if not token or len(content) > MAX_TOKEN_FILE or "\n" in token:
+        raise ConfigurationError(problems=f"the token file {path} must hold one line, the token")
+    return token
