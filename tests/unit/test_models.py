@@ -118,6 +118,7 @@ def test_the_names_that_the_wire_promises() -> None:
         "trigger": "cli",
         "idempotencyKey": "k",
         "force": False,
+        "by": None,
         "rollbackOf": None,
     }
     assert UPDATE.snake()["request"]["target_ref"] == "refs/heads/main"
