@@ -77,9 +77,10 @@ def test_any_status_gets_its_code_or_the_general_one_of_its_class(status: int, c
     assert from_refreshd(kind()).code is code
 
 
-def test_retry_after_becomes_a_header_and_only_where_the_error_has_one() -> None:
+def test_what_an_error_says_in_headers_is_said_in_trpc_too() -> None:
     assert from_refreshd(errors.RestartingError(retry_after=3)).headers == {"Retry-After": "3"}
-    assert from_refreshd(errors.UnauthorizedError()).headers == {}
+    assert from_refreshd(errors.UnauthorizedError()).headers == {"WWW-Authenticate": "Bearer"}
+    assert from_refreshd(errors.ForbiddenError(reason="so")).headers == {}
 
 
 def test_an_error_reads_as_its_message() -> None:
