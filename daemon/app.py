@@ -28,6 +28,7 @@ from daemon.models import Update
 from daemon.pipeline import Pipeline
 from daemon.recovery import Recovery
 from daemon.s6 import ScanDirectory
+from daemon.security_headers import secure
 from daemon.sessions import Sessions
 from daemon.settings import Settings
 from daemon.shelf import Shelf
@@ -122,6 +123,7 @@ async def build(settings: Settings, environ: Mapping[str, str], *, boot_id: str 
         hosts=Hosts(settings.hosts),
     )
     app = web.Application(middlewares=[audited, problems.problems], client_max_size=MAX_BODY)
+    app.on_response_prepare.append(secure)
     rest = http.RestApi(
         environment=environment,
         engine=engine,

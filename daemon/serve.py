@@ -17,6 +17,7 @@ from daemon.errors import VerifyError
 from daemon.files import sweep
 from daemon.front import Front
 from daemon.head import Head
+from daemon.limits import LimitedRunner, Limits
 from daemon.log import get_logger
 from daemon.settings import Settings
 from daemon.starts import STABLE_AFTER
@@ -56,8 +57,12 @@ async def serve(settings: Settings, assemble: Callable[[str], Awaitable["Daemon"
     """
     await asyncio.to_thread(_make_folders, settings.run_dir, settings.state_dir)
     front = Front(Head(settings.repo))
-    runner = web.AppRunner(
-        front.app, access_log_class=AccessLog, shutdown_timeout=settings.restart_timeout, keepalive_timeout=75
+    runner = LimitedRunner(
+        front.app,
+        limits=Limits(connections=settings.max_connections),
+        access_log_class=AccessLog,
+        shutdown_timeout=settings.restart_timeout,
+        keepalive_timeout=75,
     )
     await runner.setup()
     try:

@@ -120,6 +120,9 @@ class Settings(BaseModel):
         description="Names of this machine, with commas between; .example.com is all below it. Known without: "
         "addresses, localhost, the hostname.",
     )
+    max_connections: Annotated[int, Field(ge=1, le=65_536)] = Field(
+        512, alias="REFRESHD_MAX_CONNECTIONS", description="How many TCP connections may be open at a time."
+    )
     git_token: Token | None = Field(
         None,
         alias="REFRESHD_GIT_TOKEN",

@@ -11,6 +11,7 @@ import aiohttp
 from aiohttp import web
 
 from daemon.app import Daemon, build
+from daemon.limits import LimitedRunner, Limits
 from daemon.serve import _unix_socket
 from daemon.settings import Settings
 from tests.support.world import git
@@ -72,7 +73,7 @@ def new_checkout(folder: Path) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def served(folder: Path, **environ: str) -> AsyncIterator[Served]:
+async def served(folder: Path, *, limits: Limits | None = None, **environ: str) -> AsyncIterator[Served]:
     """Not verified and not supervised: the application alone, as `serve` sets it up."""
     repo = new_checkout(folder)
     settings_environ = {
@@ -83,7 +84,7 @@ async def served(folder: Path, **environ: str) -> AsyncIterator[Served]:
         **environ,
     }
     daemon = await build(Settings.from_environment(settings_environ), settings_environ)
-    runner = web.AppRunner(daemon.app, shutdown_timeout=1)
+    runner = LimitedRunner(daemon.app, limits=limits or Limits(), shutdown_timeout=1)
     await runner.setup()
     socket = folder / "run" / "refreshd.sock"
     try:

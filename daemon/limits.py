@@ -1,0 +1,165 @@
+"""What a client may take of us: seconds for a request's head, for its body and for reading an answer; connections.
+
+aiohttp bounds sizes and idle connections. Who sends a byte now and then is never idle, and would hold a connection,
+its memory and its descriptor for ever.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from daemon.log import get_logger
+
+log = get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Times are in seconds. `connections` are those of TCP: the Unix socket is always a way in."""
+
+    head: float = 10.0
+    body: float = 30.0
+    stalled: float = 60.0
+    connections: int = 512
+
+
+class LimitedRunner(web.AppRunner):
+    """Serves an application within limits; all else is aiohttp's runner."""
+
+    def __init__(self, app: web.Application, *, limits: Limits, **options: Any) -> None:  # noqa: ANN401 - aiohttp's
+        super().__init__(app, **options)
+        self._factory = _Factory(limits, options)
+
+    async def setup(self) -> None:
+        await super().setup()
+        server = super().server
+        if server is not None:
+            self._factory.take(server)
+
+    @property
+    def server(self) -> "_Factory":  # type: ignore[override] # sites only call it, to make a connection's protocol
+        return self._factory
+
+
+class _Factory:
+    """Makes the protocol of each connection; stands for aiohttp's server in everything else."""
+
+    def __init__(self, limits: Limits, options: dict[str, Any]) -> None:
+        self.limits = limits
+        self.tcp_connections = 0
+        self._options = options
+        self._server: web.Server
+
+    def take(self, server: web.Server) -> None:
+        self._server = server
+        handle = server.request_handler
+
+        async def observed(request: web.BaseRequest) -> web.StreamResponse:
+            connection = request.protocol
+            if not isinstance(connection, _Connection):
+                return await handle(request)
+            connection.request_begins(request)
+            try:
+                return await handle(request)
+            finally:
+                connection.request_ends()
+
+        server.request_handler = observed
+
+    def __call__(self) -> "_Connection":
+        return _Connection(self, self._server, self._options)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the server has
+        return getattr(self._server, name)
+
+
+class _Connection(web.RequestHandler):
+    """One timer at a time: for the head from the first byte on, then for the body; another one while nobody reads."""
+
+    def __init__(self, factory: _Factory, server: web.Server, options: dict[str, Any]) -> None:
+        accepted = {name: value for name, value in options.items() if name not in _OF_THE_RUNNER}
+        super().__init__(server, loop=asyncio.get_running_loop(), **accepted)
+        self._factory = factory
+        self._counted = False
+        self._in_request = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._stall: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._await_head()
+        if isinstance(transport.get_extra_info("sockname"), str):
+            return
+        self._counted = True
+        self._factory.tcp_connections += 1
+        if self._factory.tcp_connections > self._factory.limits.connections:
+            self._end("too many connections")
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._counted:
+            self._counted = False
+            self._factory.tcp_connections -= 1
+        self._cancel_timer()
+        if self._stall:
+            self._stall.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        # who sends half a head and then nothing is idle, which is aiohttp's business
+        if not self._in_request and self._timer is None:
+            self._await_head()
+        super().data_received(data)
+
+    def request_begins(self, request: web.BaseRequest) -> None:
+        self._cancel_timer()
+        self._in_request = True
+        if not request.content.is_eof():
+            self._timer = self._loop.call_later(self._factory.limits.body, self._judge_body, request)
+
+    def request_ends(self) -> None:
+        self._cancel_timer()
+        self._in_request = False
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stall = self._loop.call_later(self._factory.limits.stalled, self._end, "nobody reads the answer")
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._stall:
+            self._stall.cancel()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What is no HTTP gets a fixed text: aiohttp's would quote the input and its own insides."""
+        log.info("request is not HTTP", peer=request.remote or "unix", error=type(exc).__name__, said=bool(message))
+        response = web.Response(status=status, text="cannot read the request: it is not valid HTTP\n")
+        response.force_close()
+        return response
+
+    def _await_head(self) -> None:
+        self._timer = self._loop.call_later(self._factory.limits.head, self._end, "no request came in time")
+
+    def _judge_body(self, request: web.BaseRequest) -> None:
+        if not request.content.is_eof():
+            self._end("the body did not come in time")
+
+    def _end(self, reason: str) -> None:
+        if self.transport is not None:
+            log.info("connection ended", reason=reason)
+            self.transport.abort()
+
+    def _cancel_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+
+
+_OF_THE_RUNNER = frozenset({"handle_signals", "shutdown_timeout", "handler_cancellation"})
