@@ -10,29 +10,48 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from daemon.errors import CheckError, CommandFailedError, CommandTimeoutError, RefreshdError
 from daemon.process import Command, Result, run
 
 
-@dataclass(frozen=True)
 class _Warm:
-    """A child that has its libraries and reads a byte from a pipe before it goes on."""
+    """A child that has its libraries and reads a byte from the pipe `go` before it goes on."""
 
-    running: asyncio.Task[Result]
-    go: int
+    def __init__(self, running: asyncio.Task[Result], go: int) -> None:
+        self.running = running
+        self._go: int | None = go
+        self._told_at = 0.0
+
+    @property
+    def gave_up(self) -> bool:
+        """It ended without having been told anything."""
+        return self._go is not None and self.running.done()
 
     def let_go(self) -> None:
-        os.write(self.go, b"\n")
-        os.close(self.go)
+        """Once; later calls do nothing."""
+        if self._go is not None:
+            os.write(self._go, b"\n")
+            self._close()
+            self._told_at = asyncio.get_running_loop().time()
+
+    async def result(self, seconds: float) -> Result:
+        """The limit counts from when it was told to go on."""
+        self.let_go()
+        async with asyncio.timeout_at(self._told_at + seconds):
+            return await self.running
 
     async def end(self) -> None:
-        os.close(self.go)
+        self._close()
         self.running.cancel()
         with contextlib.suppress(RefreshdError, asyncio.CancelledError):
             await self.running
+
+    def _close(self) -> None:
+        if self._go is not None:
+            os.close(self._go)
+            self._go = None
 
 
 class Checker:
@@ -66,6 +85,11 @@ class Checker:
             command = self._command("--after-fd", str(wait), timeout=self._patience, pass_fds=(wait,))
             self._warm = _Warm(asyncio.create_task(_run_and_close(command, wait)), go)
 
+    def begin(self) -> None:
+        """Lets a warm child go on already; `check` then awaits it. The code on disk has to be complete."""
+        if self._warm and not self._warm.running.done():
+            self._warm.let_go()
+
     async def cool(self) -> None:
         """Ends the child that `warm` started, if it was not needed."""
         if self._warm:
@@ -93,13 +117,14 @@ class Checker:
             raise CheckError(reason=str(error)) from None
 
     async def _result(self) -> Result:
-        if self._warm is None or self._warm.running.done():
+        if self._warm is None or self._warm.gave_up:
             await self.cool()
             return await run(self._command(timeout=self._timeout))
-        warm, self._warm = self._warm, None
-        warm.let_go()
-        async with asyncio.timeout(self._timeout):
-            return await warm.running
+        warm = self._warm
+        try:
+            return await warm.result(self._timeout)
+        finally:
+            self._warm = None
 
     def _command(self, *words: str, timeout: float, pass_fds: tuple[int, ...] = ()) -> Command:
         return Command(

@@ -93,6 +93,9 @@ class Pipeline:
         journal = self._m.journal
         if not work.staged.current:
             await source.apply(work.staged)
+        if not work.installs:
+            # the new code is complete: it is imported while what changed is found out
+            self._m.checker.begin()
         tree = await self._m.snapshots.tree()
         changes = await self._m.snapshots.changes(before.tree, tree)
         await journal.advance(update_id, Event.APPLIED, tree=tree, changes=changes.snake())
@@ -118,6 +121,8 @@ class Pipeline:
 
     async def backward(self, update_id: str, error: RefreshdError) -> bool:
         """Ends the update as failed, rolled back or inconsistent. True when the machine has to restart."""
+        # it may still be importing the code that goes now, and would leave byte code of it
+        await self._m.checker.cool()
         update = await self._m.journal.get(update_id)
         problem = Problem(code=error.code, message=str(error), detail=error.detail).snake()
         log.warning("update fails", state=update.state, error=str(error), detail=error.detail)

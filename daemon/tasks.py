@@ -1,11 +1,14 @@
-"""Work that must reach its end whatever happens to the one who waits for it."""
+"""Work that must reach its end whatever happens to the one who waits for it, and work that ends together."""
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable
-from typing import TypeVar
+from collections.abc import Awaitable, Coroutine
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
 
 
 async def uncancelled(work: Awaitable[T]) -> T:
@@ -19,4 +22,22 @@ async def uncancelled(work: Awaitable[T]) -> T:
                 await asyncio.wait({task})
         if not task.cancelled():
             task.exception()  # the caller is gone: nobody else will ask for it
+        raise
+
+
+@overload
+async def together(first: Coroutine[Any, Any, A], second: Coroutine[Any, Any, B], /) -> tuple[A, B]: ...
+@overload
+async def together(
+    first: Coroutine[Any, Any, A], second: Coroutine[Any, Any, B], third: Coroutine[Any, Any, C], /
+) -> tuple[A, B, C]: ...
+async def together(*work: Coroutine[Any, Any, Any]) -> tuple[Any, ...]:
+    """Side by side; when one fails the others are ended, and nothing of them runs when it raises."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return tuple(await asyncio.gather(*tasks))
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
         raise

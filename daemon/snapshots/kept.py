@@ -55,6 +55,8 @@ class Kept:
         going = _going(refs[self._keep :], protected)
         await self._remove(going)
         removed = len(going)
+        if await self._size() > self._max_bytes:
+            await self._repack()
         while await self._size() > self._max_bytes:
             # each round walks everything, so it takes several at once
             rest = _going((await self._refs())[1:], protected)
@@ -63,6 +65,7 @@ class Kept:
                 log.warning("snapshots take more space than they may, and none of them can go", bytes=self._max_bytes)
                 break
             await self._remove(going)
+            await self._repack()
             removed += len(going)
         return removed
 
@@ -86,6 +89,10 @@ class Kept:
             git = self._snapshots.git()
             await git("update-ref", "--stdin", "-z", stdin=b"".join(b"delete %s\0\0" % ref.encode() for ref in refs))
             await git("prune", "--expire=now")
+
+    async def _repack(self) -> None:
+        """Packs keep what no snapshot needs any more; they are written anew, as they are but for that."""
+        await self._snapshots.git()("repack", "-a", "-d", "--quiet", "--window=0", "--no-write-bitmap-index")
 
     async def _size(self) -> int:
         counted = await self._snapshots.git()("count-objects", "-v")

@@ -117,6 +117,9 @@ class FakeChecker(Checker):
     def warm(self) -> None:
         return
 
+    def begin(self) -> None:
+        return
+
     async def cool(self) -> None:
         return
 
