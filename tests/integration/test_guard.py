@@ -5,10 +5,12 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
 
-from daemon.client import Client, FailedError, RolledBackError, Target
+from daemon.client import Client, FailedError, InconsistentError, RolledBackError, Target
 from daemon.models import Health, Update
 from daemon.states import State
 from tests.support.machine import HostMachine, git
@@ -179,3 +181,58 @@ async def test_a_rollback_on_request_goes_back_with_the_local_edits_of_then(mach
         assert (machine.repo / "packages/library/index.js").read_text() == "// edited\n"
         again = await client.rollback()
         assert (again.state, again.to_commit) == (State.SUCCEEDED, target)
+
+
+def breaks_itself_and_the_way_back(machine: HostMachine) -> str:
+    """A commit whose daemon does not run and whose own install script destroys what the undo needs."""
+    machine.upstream.write({"daemon/engine.py": "raise SystemExit(1)\n"})
+    destroy = f"rm -rf {machine.state_dir}/snapshots/objects"
+    return machine.upstream.depend(".", {"is-odd": "3.0.1"}, scripts={"postinstall": destroy})
+
+
+async def test_a_way_back_that_fails_is_told_and_the_rescue_serves_until_an_update_heals_it(
+    machine: HostMachine,
+) -> None:
+    files = ("daemon/engine.py", "package.json", "pnpm-lock.yaml")
+    sound = {name: (machine.upstream.tree / name).read_text() for name in files}
+    broken = breaks_itself_and_the_way_back(machine)
+    async with machine.client() as client:
+        old = await ready(client)
+        with pytest.raises(InconsistentError) as told:
+            await client.refresh(broken)
+        record = told.value.update
+        assert record.error
+        assert (record.error.code, "the way back failed" in record.message) == ("check_failed", True)
+        assert "the snapshot is damaged, and nothing was touched" in machine.log()
+        assert (await client.health()).boot_id == old.boot_id  # it never stopped; its end shows what is on disk
+
+        os.kill(await machine.service.wait_ready(), signal.SIGKILL)
+        rescue = await ready(client, status="rescue", after=old.boot_id)
+        version = await client.version()
+        assert (version.sha, version.running.sha) == (broken, None)
+        assert version.last_update
+        assert version.last_update.state is State.INCONSISTENT
+        assert [line async for line in client.logs({"grep": "the guard looks into it"})]
+        with pytest.raises(FailedError):
+            await client.refresh("no-such-branch")
+        os.kill(await machine.service.wait_ready(), signal.SIGKILL)
+        rescue = await ready(client, status="rescue", after=rescue.boot_id)
+
+        target = machine.upstream.commit(sound, "sound again")
+        answer = await self_update(machine, target)
+        assert answer["success"] is True, answer["message"]
+        assert (await ready(client, after=rescue.boot_id)).sha == target
+        assert (await last(client)).state is State.SUCCEEDED
+    as_before(machine, target)
+
+
+async def self_update(machine: HostMachine, target: str) -> dict[str, Any]:
+    """As a tRPC client asks."""
+    connector = aiohttp.UnixConnector(path=str(machine.socket))
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        session.post("http://localhost/api/trpc/selfUpdate", json={"targetRef": target}) as response,
+    ):
+        answer = await response.json()
+    data: dict[str, Any] = answer["result"]["data"]
+    return data
