@@ -13,9 +13,11 @@ from daemon.errors import (
     NothingToRollBackError,
     RefreshdError,
     RestartingError,
+    SystemCallError,
     UnsupportedError,
     UpdateRunningError,
 )
+from daemon.files import refusals_named
 from daemon.log import get_logger
 from daemon.machinery import Machinery
 from daemon.models import IdempotencyKey, Plan, Update, UpdateRequest
@@ -139,7 +141,8 @@ class Engine:
     async def _start(self, request: UpdateRequest, ref: Ref, source: Source) -> Update:
         await self._acquire(ref)
         try:
-            update = await self._m.journal.create({"request": request.snake(), "source": source.name})
+            with refusals_named(self._m.journal.folder):
+                update = await self._m.journal.create({"request": request.snake(), "source": source.name})
         except BaseException:
             self._m.lock.release()
             raise
@@ -194,6 +197,10 @@ class Engine:
             raise
         except RefreshdError as error:
             return await self._pipeline.backward(update.id, error)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            refused = SystemCallError(path=str(error.filename or "a file"), reason=reason)
+            return await self._pipeline.backward(update.id, refused)
         except Exception:  # a defect of ours must not leave the machine half-way
             log.exception("update met a defect")
             return await self._pipeline.backward(update.id, InternalError())

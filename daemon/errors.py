@@ -287,6 +287,15 @@ class NoSpaceError(RefreshdError):
 
 
 @dataclass(kw_only=True, eq=False)
+class SystemCallError(RefreshdError):
+    code = "system_call_failed"
+    status = 500
+    template = "cannot use {path}: {reason}; make it usable for the user that the daemon runs as"
+    path: str
+    reason: str
+
+
+@dataclass(kw_only=True, eq=False)
 class InterruptedUpdateError(RefreshdError):
     code = "interrupted"
     status = 500

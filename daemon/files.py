@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from daemon.errors import NoSpaceError
+from daemon.errors import NoSpaceError, SystemCallError
 
 _ASIDE = re.compile(r"\..+\.(?P<writer>[0-9]+)\.tmp")
 
@@ -51,6 +51,16 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def refusals_named(path: Path) -> Iterator[None]:
+    """Turns what the system refuses into an error that names what it was about, `path` where it does not say."""
+    try:
+        yield
+    except OSError as error:
+        named = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else str(path)
+        raise SystemCallError(path=named, reason=error.strerror or type(error).__name__) from error
 
 
 @contextlib.contextmanager

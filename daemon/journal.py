@@ -54,7 +54,7 @@ class Journal:
     """Reads and writes the records under one folder. Safe for many readers; one writer at a time holds the lock."""
 
     def __init__(self, folder: Path, *, keep: int = 200) -> None:
-        self._folder = folder
+        self.folder = folder
         self._keep = keep
         self._writing = asyncio.Lock()
         self._changed = asyncio.Condition()
@@ -86,7 +86,7 @@ class Journal:
         return (await asyncio.to_thread(self._read, update_id)).update
 
     async def history(self, limit: int | None = None) -> list[Update]:
-        """The readable records, newest first."""
+        """The readable records, newest first; none where the folder itself cannot be read."""
         return await asyncio.to_thread(self._history, limit)
 
     async def page(self, limit: int, cursor: str | None = None) -> UpdatePage:
@@ -143,14 +143,14 @@ class Journal:
         first = Entry(seq=1, at=now(), state=State.REQUESTED, facts=_known(facts))
         fold(update_id, [first])
         self._forget(ids[: max(0, len(ids) + 1 - self._keep)])
-        with disk_full_named(self._folder):
-            self._folder.mkdir(parents=True, exist_ok=True)
+        with disk_full_named(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
             try:
                 _append_line(self._path(update_id), first)
             except OSError:
                 self._path(update_id).unlink()
                 raise
-            sync_folder(self._folder)
+            sync_folder(self.folder)
         return update_id
 
     def _forget(self, ids: Iterable[str]) -> None:
@@ -169,7 +169,7 @@ class Journal:
         entry = Entry(seq=len(folded.entries) + 1, at=now(), state=state, event=event, facts=_known(facts))
         # folded first: a fact of the wrong type would make the record unreadable for good
         update = fold(update_id, (*folded.entries, entry))
-        with disk_full_named(self._folder):
+        with disk_full_named(self.folder):
             _append_line(self._path(update_id), entry)
         return update
 
@@ -188,7 +188,12 @@ class Journal:
 
     def _history(self, limit: int | None, before: str | None = None) -> list[Update]:
         updates: list[Update] = []
-        for update_id in reversed(self._ids()):
+        try:
+            ids = self._ids()
+        except OSError as error:
+            log.error("update records cannot be read", error=str(error))  # noqa: TRY400 - the sentence says it all
+            return []
+        for update_id in reversed(ids):
             if before is not None and _age(update_id) >= _age(before):
                 continue
             if len(updates) == limit:
@@ -204,14 +209,14 @@ class Journal:
 
     def _ids(self) -> list[str]:
         try:
-            names = [path.name for path in self._folder.iterdir()]
+            names = [path.name for path in self.folder.iterdir()]
         except FileNotFoundError:
             return []
         ids = [name.removesuffix(".jsonl") for name in names if name.endswith(".jsonl")]
         return sorted((i for i in ids if _ID.fullmatch(i)), key=_age)
 
     def _path(self, update_id: str) -> Path:
-        return self._folder / f"{update_id}.jsonl"
+        return self.folder / f"{update_id}.jsonl"
 
 
 def _age(update_id: str) -> tuple[int, str]:

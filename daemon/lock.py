@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from daemon.files import refusals_named
+
 _PATIENCE = 5.0  # seconds
 _PAUSE = 0.01
 
@@ -19,11 +21,12 @@ class MachineLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> bool:
-        """False while anybody holds it, be it another process or another part of this one."""
+        """False while anybody holds it, be it another process or another part of this one. Raises SystemCallError."""
         if self._descriptor is not None:
             return False
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._descriptor = _lock(self._path)
+        with refusals_named(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._descriptor = _lock(self._path)
         return self._descriptor is not None
 
     def release(self) -> None:

@@ -132,9 +132,9 @@ class Pipeline:
             await self._m.undo.drop(update_id)
             return False
         # a full disk or a record that is full is no reason to stay half-way
-        with contextlib.suppress(NoSpaceError, StateLoopError):
+        with contextlib.suppress(NoSpaceError, StateLoopError, OSError):
             await self._m.journal.note(update_id, message=f"{error}; going back to {short(update.from_commit)}")
-        with contextlib.suppress(NoSpaceError):
+        with contextlib.suppress(NoSpaceError, OSError):
             await self._m.bad_targets.remember(update.to_commit, error)
         try:
             notes = [*await self._keep_later_edits(update), *await self._undo(update)]

@@ -112,15 +112,19 @@ async def _until_leaving(daemon: "Daemon") -> None:
 
 def _sweep(settings: Settings) -> None:
     """Wherever files are replaced; who was killed in the middle of it may have left one."""
-    state = settings.state_dir
-    for folder in (state, *(path for path in state.iterdir() if path.is_dir()), settings.repo, settings.code_path):
+    inner = (path for path in settings.state_dir.glob("*") if path.is_dir())
+    for folder in (settings.state_dir, *inner, settings.repo, settings.code_path):
         for path in sweep(folder):
             log.warning("temporary file of a killed process removed", path=str(path))
 
 
 def _make_folders(run_dir: Path, state_dir: Path) -> None:
-    for folder, mode in ((run_dir, 0o755), (state_dir, 0o700)):
-        folder.mkdir(parents=True, exist_ok=True, mode=mode)
+    run_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        # what reads still works, and each update that is asked for is told
+        log.error("state folder cannot be used", path=str(state_dir), error=str(error))  # noqa: TRY400 - it says it all
 
 
 async def _listen(settings: Settings, runner: web.AppRunner) -> None:

@@ -2,11 +2,19 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import ParamSpec
 
+from daemon.errors import NoSpaceError
 from daemon.files import write_atomically
+from daemon.log import get_logger
 
 STABLE_AFTER = 10.0  # seconds of readiness; a death before that counts as a failed start
+
+P = ParamSpec("P")
+
+log = get_logger()
 
 
 class Starts:
@@ -24,11 +32,11 @@ class Starts:
 
     async def clear(self) -> None:
         """For an end that was meant: the next start is the first one again."""
-        await asyncio.to_thread(self._clear)
+        await asyncio.to_thread(self._noted, self._clear)
 
     async def stable_after(self, update_id: str | None) -> None:
         """The daemon was ready for long enough; `update_id` is the update that it came from."""
-        await asyncio.to_thread(write_atomically, self._stable, (update_id or "").encode())
+        await asyncio.to_thread(self._noted, write_atomically, self._stable, (update_id or "").encode())
         await self.clear()
 
     async def was_stable_after(self, update_id: str) -> bool:
@@ -43,6 +51,13 @@ class Starts:
     def _count(self) -> int:
         text = self._content(self._path)
         return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0  # noqa: PLR2004 - sane
+
+    def _noted(self, write: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+        """What cannot be written down must not end a daemon that is well."""
+        try:
+            write(*args, **kwargs)
+        except (OSError, NoSpaceError) as error:
+            log.warning("count of starts cannot be kept", error=str(error))
 
     def _clear(self) -> None:
         with contextlib.suppress(FileNotFoundError):
