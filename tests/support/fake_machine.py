@@ -44,7 +44,10 @@ class Move:
 
 @dataclass(frozen=True)
 class Pause:
+    """`over` ends it early."""
+
     seconds: float
+    over: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass(frozen=True)
@@ -234,11 +237,17 @@ class FakeMachine:
                 case Move():
                     await self._append(update_id, step)
                 case Pause():
-                    await asyncio.sleep(step.seconds)
+                    await self._pause(step)
                 case CutStreams():
                     self.cut_streams()
                 case Restart():
                     await self._restart(step)
+
+    async def _pause(self, pause: Pause) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause.seconds):
+                while not pause.over.is_set():  # noqa: ASYNC110 - set by a thread that has no part in this loop
+                    await asyncio.sleep(0.02)
 
     async def _append(self, update_id: str, move: Move) -> None:
         entries = self.entries[update_id]

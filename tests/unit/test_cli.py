@@ -467,7 +467,8 @@ def test_text_from_the_machine_cannot_move_the_cursor(machine: FakeMachine, caps
 
 
 def test_an_interrupted_update_goes_on_and_is_found_again(machine: FakeMachine) -> None:
-    machine.script = [Move(begins()[0].event), Pause(1), *finds_nothing_to_do()[1:]]  # type: ignore[union-attr]
+    pause = Pause(60)
+    machine.script = [Move(begins()[0].event), pause, *finds_nothing_to_do()[1:]]  # type: ignore[union-attr]
     with start("update", "main", *machine.where) as ran:
         assert ran.stderr
         for line in ran.stderr:
@@ -479,6 +480,7 @@ def test_an_interrupted_update_goes_on_and_is_found_again(machine: FakeMachine) 
     assert "Traceback" not in said
     update_id = next(iter(machine.entries))
     assert f"update {update_id} goes on in the machine" in said
+    pause.over.set()
     follow = next(line for line in said.splitlines() if line.startswith("follow it: "))
     assert main(follow.removeprefix("follow it: refreshd ").split()) == 0
     assert machine.record(update_id).state is State.UNCHANGED
@@ -533,7 +535,7 @@ def plain(text: str) -> str:
 
 
 def test_a_terminal_shows_a_line_for_each_state_over_the_restart(machine: FakeMachine) -> None:
-    machine.script = succeeds(Restart(seconds=0.5))
+    machine.script = succeeds(Restart(seconds=2))
     code, painted = on_terminal(machine, 80)
     assert code == 0
     kept = last_painted(painted.replace("\r\n", "\n"))
