@@ -68,7 +68,12 @@ class CutStreams:
     """The connections break, and the daemon lives on."""
 
 
-Step = Move | Pause | Restart | CutStreams
+@dataclass(frozen=True)
+class Watched:
+    """Goes on when somebody follows the update."""
+
+
+Step = Move | Pause | Restart | CutStreams | Watched
 
 
 def begins(commit: str = NEW) -> list[Step]:
@@ -240,6 +245,8 @@ class FakeMachine:
                     await self._pause(step)
                 case CutStreams():
                     self.cut_streams()
+                case Watched():
+                    await self._watched()
                 case Restart():
                     await self._restart(step)
 
@@ -248,6 +255,12 @@ class FakeMachine:
             async with asyncio.timeout(pause.seconds):
                 while not pause.over.is_set():  # noqa: ASYNC110 - set by a thread that has no part in this loop
                     await asyncio.sleep(0.02)
+
+    async def _watched(self) -> None:
+        async with asyncio.timeout(_HANG):
+            while not self._streams:  # noqa: ASYNC110 - a set has no event to wait for
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(0.2)  # what has happened by now is on its way
 
     async def _append(self, update_id: str, move: Move) -> None:
         entries = self.entries[update_id]

@@ -36,6 +36,7 @@ from tests.support.fake_machine import (
     Move,
     Pause,
     Restart,
+    Watched,
     begins,
     ends_inconsistent,
     fails,
@@ -535,7 +536,8 @@ def plain(text: str) -> str:
 
 
 def test_a_terminal_shows_a_line_for_each_state_over_the_restart(machine: FakeMachine) -> None:
-    machine.script = succeeds(Restart(seconds=2))
+    script = succeeds(Restart(seconds=1))
+    machine.script = [*script[:4], Watched(), *script[4:]]
     code, painted = on_terminal(machine, 80)
     assert code == 0
     kept = last_painted(painted.replace("\r\n", "\n"))
