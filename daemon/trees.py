@@ -4,15 +4,15 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Callable, Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Protocol
 
 
 class Tree(Protocol):
     """Read-only files by path, relative to the root of the checkout."""
 
-    async def find(self, match: Callable[[PurePosixPath], bool]) -> dict[str, str]:
-        """Path → git blob id of each file that matches."""
+    async def find(self, match: Callable[[str], bool]) -> dict[str, str]:
+        """Path → git blob id of each file whose path matches. `match` is asked about every one."""
 
     async def read(self, path: str) -> bytes | None:
         """The content, or None where there is no such file."""
@@ -25,11 +25,11 @@ class FolderTree:
         self._root = root
         self._paths = frozenset(map(os.fsdecode, paths))
 
-    async def find(self, match: Callable[[PurePosixPath], bool]) -> dict[str, str]:
+    async def find(self, match: Callable[[str], bool]) -> dict[str, str]:
         return await asyncio.to_thread(self._find, match)
 
-    def _find(self, match: Callable[[PurePosixPath], bool]) -> dict[str, str]:
-        wanted = (name for name in sorted(self._paths) if match(PurePosixPath(name)))
+    def _find(self, match: Callable[[str], bool]) -> dict[str, str]:
+        wanted = (name for name in sorted(self._paths) if match(name))
         contents = ((name, _content(self._root / name)) for name in wanted)
         return {name: blob_id(content) for name, content in contents if content is not None}
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from daemon.errors import CommandFailedError, InstallError
 from daemon.installers.failures import failures_named, is_full_disk, tell_both
@@ -24,9 +24,10 @@ MANIFEST = "package.json"
 NPMRC = ".npmrc"
 
 _SETTINGS = frozenset({LOCKFILE, WORKSPACE, NPMRC})
-_INPUTS = _SETTINGS | {MANIFEST, ".pnpmfile.cjs", ".pnpmfile.mjs"}
-_PATCHES = frozenset({".patch", ".diff"})
-_ARCHIVES = frozenset({".tgz", ".gz"})
+_STAGED = _SETTINGS | {MANIFEST}
+_INPUTS = _STAGED | {".pnpmfile.cjs", ".pnpmfile.mjs"}
+_PATCHES = (".patch", ".diff")
+_ARCHIVES = (".tgz", ".gz")
 
 # without a network pnpm waits 10 and then 60 seconds between its attempts; an update is given up sooner
 _NETWORK = ("--config.fetch-retries=2", "--config.fetch-retry-mintimeout=1000", "--config.fetch-retry-maxtimeout=3000")
@@ -173,7 +174,7 @@ class PnpmInstaller:
 
     async def _stock_key(self, files: Mapping[str, str], pin: Pin | None) -> str:
         """Manifests change often and the lockfile says all that matters of them, but for the pin."""
-        relevant = {path: blob for path, blob in files.items() if PurePosixPath(path).name != MANIFEST}
+        relevant = {path: blob for path, blob in files.items() if _name(path) != MANIFEST}
         return digest(relevant, pin.version if pin else "", *await self._tools())
 
     async def _tools(self) -> list[str]:
@@ -193,15 +194,23 @@ class PnpmInstaller:
         return any((made / name).is_file() for name in (".modules.yaml", ".pnpm-workspace-state-v1.json"))
 
 
-def _is_input(path: PurePosixPath) -> bool:
-    return (path.name in _INPUTS or path.suffix in _PATCHES) and "node_modules" not in path.parts
+def _is_input(path: str) -> bool:
+    return (_name(path) in _INPUTS or path.endswith(_PATCHES)) and not _is_installed(path)
 
 
-def _is_staged(path: PurePosixPath, lockfile: str) -> bool:
+def _is_staged(path: str, lockfile: str) -> bool:
     """Every manifest, because pnpm 12 looks into the folders of `file:` dependencies; and their archives."""
-    is_archive = path.suffix in _ARCHIVES and str(path) in lockfile
-    is_wanted = is_archive or path.name in _SETTINGS or path.name == MANIFEST or path.suffix in _PATCHES
-    return is_wanted and "node_modules" not in path.parts
+    is_archive = path.endswith(_ARCHIVES) and path in lockfile
+    is_wanted = is_archive or _name(path) in _STAGED or path.endswith(_PATCHES)
+    return is_wanted and not _is_installed(path)
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _is_installed(path: str) -> bool:
+    return "node_modules" in path.split("/")
 
 
 def _home(environ: Mapping[str, str], substitute: Path) -> dict[str, str]:

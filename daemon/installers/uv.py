@@ -51,6 +51,7 @@ class UvInstaller:
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self._below = PurePosixPath(code_dir)
+        self._inputs = frozenset(str(self._below / name) for name in (LOCKFILE, MANIFEST, PYTHON_VERSION))
         self._code = repo / code_dir
         self._state = state_dir / "uv"
         self._cache = Path(environ.get("UV_CACHE_DIR") or self._state / "cache")
@@ -61,7 +62,7 @@ class UvInstaller:
         self._stocked = Marker(self._state / "stocked.json", Stocked)
 
     async def fingerprint(self, tree: Tree) -> str | None:
-        files = await tree.find(self._is_input)
+        files = await tree.find(self._inputs.__contains__)
         if str(self._below / LOCKFILE) not in files:
             return None
         return digest(files, await asyncio.to_thread(self._tools))
@@ -74,7 +75,7 @@ class UvInstaller:
 
     async def stage(self, tree: Tree) -> None:
         """Raises InstallError, NoSpaceError, ToolMissingError."""
-        files = await tree.find(self._is_input)
+        files = await tree.find(self._inputs.__contains__)
         key = await self.fingerprint(tree)
         if key is None:
             return
@@ -144,9 +145,6 @@ class UvInstaller:
 
     def _tools(self) -> str:
         return f"{program_identity('uv', self._environ.get('PATH'))} {file_identity(_interpreter())}"
-
-    def _is_input(self, path: PurePosixPath) -> bool:
-        return path.parent == self._below and path.name in {LOCKFILE, MANIFEST, PYTHON_VERSION}
 
 
 def _interpreter() -> Path:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from daemon import gitdir
 from daemon.errors import CheckoutError, NothingToRollBackError
@@ -20,11 +20,11 @@ class SnapshotTree:
         self._git = git
         self._tree = tree
 
-    async def find(self, match: Callable[[PurePosixPath], bool]) -> dict[str, str]:
+    async def find(self, match: Callable[[str], bool]) -> dict[str, str]:
         listed = (await self._git("ls-tree", "-r", "-z", self._tree)).stdout.split(b"\0")
         lines = (line.decode("utf-8", "surrogateescape").partition("\t") for line in listed if line)
         files = {name: facts.split()[2] for facts, _, name in lines if facts.split()[1] == "blob"}
-        return {name: blob for name, blob in files.items() if match(PurePosixPath(name))}
+        return {name: blob for name, blob in files.items() if match(name)}
 
     async def read(self, path: str) -> bytes | None:
         found = await self._git("cat-file", "blob", f"{self._tree}:{path}", ok_codes=(0, 128))

@@ -4,7 +4,7 @@ import asyncio
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from daemon.bad_targets import BadTargets
 from daemon.check import Checker
@@ -30,8 +30,8 @@ from daemon.undo import Undo
 class FakeTree:
     files: dict[str, bytes]
 
-    async def find(self, match: Callable[[PurePosixPath], bool]) -> dict[str, str]:
-        return {path: blob_id(content) for path, content in self.files.items() if match(PurePosixPath(path))}
+    async def find(self, match: Callable[[str], bool]) -> dict[str, str]:
+        return {path: blob_id(content) for path, content in self.files.items() if match(path)}
 
     async def read(self, path: str) -> bytes | None:
         return self.files.get(path)
@@ -87,7 +87,7 @@ class FakeInstaller:
     staged: int = 0
 
     async def fingerprint(self, tree: Tree) -> str | None:
-        return (await tree.find(lambda path: path.name == "deps")).get("deps")
+        return (await tree.find(lambda path: path == "deps")).get("deps")
 
     async def installed(self) -> str | None:
         return await asyncio.to_thread(self._installed)

@@ -2,19 +2,19 @@
 
 import os
 import subprocess
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pytest
 
 from daemon.trees import FolderTree, blob_id
 
 
-def everything(_: PurePosixPath) -> bool:
+def everything(_: str) -> bool:
     return True
 
 
-def is_manifest(path: PurePosixPath) -> bool:
-    return path.name == "package.json"
+def is_manifest(path: str) -> bool:
+    return path.rpartition("/")[2] == "package.json"
 
 
 @pytest.mark.parametrize("content", [b"", b"one line\n", b"\r\n\x00\xff" * 5000])

@@ -1,26 +1,30 @@
 """The files of a commit, read from the repository and not from the disk."""
 
+import asyncio
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from daemon.git import Git
 
 _SYMLINK = b"120000"
 
 
-@dataclass(frozen=True, kw_only=True)
 class GitTree:
-    """Symlinks are followed inside the commit, as `FolderTree` follows them on disk; those that lead out are absent."""
+    """Symlinks are followed inside the commit, as `FolderTree` follows them on disk; those that lead out are absent.
 
-    git: Git
-    commit: str
+    A commit never changes, so its list of files is asked for once.
+    """
 
-    async def find(self, match: Callable[[PurePosixPath], bool]) -> dict[str, str]:
+    def __init__(self, *, git: Git, commit: str) -> None:
+        self._git = git
+        self._commit = commit
+        self._listed: bytes | None = None
+
+    async def find(self, match: Callable[[str], bool]) -> dict[str, str]:
         """Raises CommandFailedError."""
-        listed = await self.git("ls-tree", "-r", "-z", self.commit)
-        entries = {path: entry for path, entry in _entries(listed.stdout) if match(PurePosixPath(path))}
+        if self._listed is None:
+            self._listed = (await self._git("ls-tree", "-r", "-z", self._commit)).stdout
+        entries = await asyncio.to_thread(_matching, self._listed, match)
         files = {path: blob for path, (mode, kind, blob) in entries.items() if kind == b"blob" and mode != _SYMLINK}
         return files | await self._behind([path for path, (mode, *_) in entries.items() if mode == _SYMLINK])
 
@@ -42,12 +46,12 @@ class GitTree:
         return {path: answer[0].decode() for path, answer in answers.items() if answer[1:2] == [b"blob"]}
 
     async def _ask(self, how: str, paths: Iterable[str]) -> bytes:
-        wanted = b"".join(f"{self.commit}:".encode() + os.fsencode(path) + b"\0" for path in paths)
-        return (await self.git("cat-file", how, "--follow-symlinks", "-z", stdin=wanted)).stdout
+        wanted = b"".join(f"{self._commit}:".encode() + os.fsencode(path) + b"\0" for path in paths)
+        return (await self._git("cat-file", how, "--follow-symlinks", "-z", stdin=wanted)).stdout
 
 
-def _entries(listed: bytes) -> Iterable[tuple[str, tuple[bytes, bytes, str]]]:
-    for record in filter(None, listed.split(b"\0")):
-        meta, _, path = record.partition(b"\t")
-        mode, kind, blob = meta.split()
-        yield os.fsdecode(path), (mode, kind, blob.decode())
+def _matching(listed: bytes, match: Callable[[str], bool]) -> dict[str, tuple[bytes, bytes, str]]:
+    """Mode, kind and id by path. Only what matches is taken apart."""
+    records = (record.partition(b"\t") for record in listed.split(b"\0") if record)
+    wanted = ((meta.split(), path) for meta, _, name in records if match(path := os.fsdecode(name)))
+    return {path: (mode, kind, blob.decode()) for (mode, kind, blob), path in wanted}
