@@ -35,7 +35,7 @@ from daemon.shelf import Shelf
 from daemon.snapshots import Snapshots
 from daemon.snapshots.kept import Kept
 from daemon.sources import Source
-from daemon.sources.git import GitSource
+from daemon.sources.git import GitSource, RefPolicy
 from daemon.sources.mount import MountSource
 from daemon.sources.snapshot import SnapshotSource
 from daemon.starts import Starts
@@ -185,6 +185,7 @@ def _source(settings: Settings, environment: Environment) -> Source | None:
                 run_dir=settings.run_dir,
                 stage_timeout=settings.stage_timeout,
                 apply_timeout=settings.apply_timeout,
+                policy=RefPolicy(settings.refs, settings.allowed_signers),
             )
         case "local":
             return None

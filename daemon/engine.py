@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from pydantic import SecretStr
 from structlog.contextvars import bound_contextvars
 
 from daemon.errors import (
+    BadRequestError,
     BusyError,
     InternalError,
     InterruptedUpdateError,
@@ -23,7 +25,7 @@ from daemon.machinery import Machinery
 from daemon.models import IdempotencyKey, Plan, Update, UpdateRequest
 from daemon.pipeline import Pipeline
 from daemon.refs import Ref, RefKind, parse_commit
-from daemon.sources import Source
+from daemon.sources import Source, TakesToken
 from daemon.states import State
 
 log = get_logger()
@@ -38,13 +40,15 @@ class Engine:
         self._running_id: str | None = None
         self._restarting = False
 
-    async def submit(self, request: UpdateRequest, ref: Ref) -> Update:
+    async def submit(self, request: UpdateRequest, ref: Ref, git_token: SecretStr | None = None) -> Update:
         """Accepts an update and returns its record at once, or the record of the one that it joins.
 
-        Raises UpdateRunningError, RestartingError, UnsupportedError.
+        `git_token` is for this update alone and is stored nowhere.
+
+        Raises UpdateRunningError, RestartingError, UnsupportedError, BadRequestError.
         """
         async with self._admission:
-            return await self._joined(request, ref) or await self._start(request, ref, self._source())
+            return await self._joined(request, ref) or await self._start(request, ref, self._source(git_token))
 
     async def rollback(
         self,
@@ -73,10 +77,10 @@ class Engine:
             joined = await self._joined(request, ref)
             return joined or await self._start(request, ref, self._m.rollback_source(update))
 
-    async def plan(self, ref: Ref) -> Plan:
+    async def plan(self, ref: Ref, git_token: SecretStr | None = None) -> Plan:
         """What `submit` would do: fetches, and touches nothing in the checkout. Raises what staging raises."""
         async with self._admission:
-            source = self._source()
+            source = self._source(git_token)
             await self._acquire(ref)
             try:
                 await source.prepare()
@@ -156,10 +160,15 @@ class Engine:
         if self._busy or not await asyncio.to_thread(self._m.lock.acquire):
             raise await self._conflict(ref)
 
-    def _source(self) -> Source:
-        if self._m.source is None:
+    def _source(self, git_token: SecretStr | None) -> Source:
+        source = self._m.source
+        if source is None:
             raise UnsupportedError(reason=self._m.unsupported)
-        return self._m.source
+        if git_token is None:
+            return source
+        if not isinstance(source, TakesToken):
+            raise BadRequestError(reason="a git token is of no use here: the code does not come from a git remote")
+        return source.with_token(git_token)
 
     async def _last_succeeded(self) -> Update:
         for update in await self._m.journal.history():

@@ -211,6 +211,15 @@ class RefNotFoundError(RefreshdError):
 
 
 @dataclass(kw_only=True, eq=False)
+class RefNotAllowedError(RefreshdError):
+    code = "ref_not_allowed"
+    status = 403
+    template = "cannot update to {ref!r}: {reason}"
+    ref: str
+    reason: str
+
+
+@dataclass(kw_only=True, eq=False)
 class MountError(RefreshdError):
     code = "mount_unusable"
     status = 422

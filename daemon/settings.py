@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from daemon.errors import ConfigurationError
+from daemon.tokens import Token
 
 PREFIX = "REFRESHD_"
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[^\[\]\s]*:[^\[\]\s]*)\]|(?P<host>[^\[\]:\s]*)):(?P<port>[0-9]{1,5})")
@@ -49,14 +50,6 @@ def _inside(path: Path) -> Path:
     return path
 
 
-def _one_word(secret: SecretStr) -> SecretStr:
-    """Files and shells add a newline around a token; inside of one there is none."""
-    text = secret.get_secret_value().strip()
-    if not text or not text.isprintable() or " " in text:
-        raise ValueError("it must be one word")
-    return SecretStr(text)
-
-
 def _without_credentials(url: str) -> str:
     """A URL is shown in messages and in the list of processes."""
     parts = urlsplit(url)
@@ -65,13 +58,13 @@ def _without_credentials(url: str) -> str:
     return url
 
 
-def _names(value: object) -> object:
-    """Names with commas between them."""
-    return tuple(filter(None, (part.strip().lower() for part in value.split(",")))) if isinstance(value, str) else value
+def _parts(value: object) -> object:
+    """A list with commas between."""
+    return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
 
 
-HostName = Annotated[str, Field(pattern=r"^\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*$")]
-Token = Annotated[SecretStr, AfterValidator(_one_word)]
+HostName = Annotated[str, BeforeValidator(str.lower), Field(pattern=r"^\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*$")]
+RefPattern = Annotated[str, Field(pattern=r"^[^\x00-\x20\x7f~^:?\[\\]+$", max_length=255)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
@@ -114,7 +107,7 @@ class Settings(BaseModel):
     token_file: AbsolutePath | None = Field(
         None, alias="REFRESHD_TOKEN_FILE", description="A file that holds it, read again for each request."
     )
-    hosts: Annotated[tuple[HostName, ...], BeforeValidator(_names)] = Field(
+    hosts: Annotated[tuple[HostName, ...], BeforeValidator(_parts)] = Field(
         (),
         alias="REFRESHD_HOSTS",
         description="Names of this machine, with commas between; .example.com is all below it. Known without: "
@@ -136,6 +129,17 @@ class Settings(BaseModel):
     )
     commands: AbsolutePath | None = Field(
         None, alias="REFRESHD_COMMANDS", description="The folder of the command file that the machine's host watches."
+    )
+    refs: Annotated[tuple[RefPattern, ...], BeforeValidator(_parts)] = Field(
+        (),
+        alias="REFRESHD_REFS",
+        description="What may be asked of the git remote, with commas between: `main`, `release/*`, `refs/tags/v*`; "
+        "a commit id has to be reachable from one of them. Empty: everything.",
+    )
+    allowed_signers: AbsolutePath | None = Field(
+        None,
+        alias="REFRESHD_ALLOWED_SIGNERS",
+        description="A file of SSH keys (`man ssh-keygen`, ALLOWED SIGNERS); a commit from git must be signed by one.",
     )
     code_dir: Annotated[Path, AfterValidator(_inside)] = Field(
         Path(), alias="REFRESHD_CODE_DIR", description="The folder in the checkout that holds the daemon."

@@ -2,12 +2,24 @@
 
 import asyncio
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import SecretStr
+from pydantic import AfterValidator, SecretStr
 
 from daemon.errors import ConfigurationError
 
 MAX_TOKEN_FILE = 4096  # bytes
+
+
+def _one_word(secret: SecretStr) -> SecretStr:
+    """Files and shells add a newline around a token; inside of one there is none."""
+    text = secret.get_secret_value().strip()
+    if not text or not text.isprintable() or " " in text or len(text) > MAX_TOKEN_FILE:
+        raise ValueError("it must be one word")
+    return SecretStr(text)
+
+
+Token = Annotated[SecretStr, AfterValidator(_one_word)]
 
 
 class Tokens:

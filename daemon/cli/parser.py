@@ -136,6 +136,9 @@ class _Commands:
         target.add_argument("--branch", metavar="NAME", help="a branch and nothing else")
         target.add_argument("--commit", metavar="ID", help="a full commit id")
         update.add_argument("--dry-run", action="store_true", help="say what would be done; touch nothing")
+        update.add_argument(
+            "--git-token-file", type=Path, metavar="FILE", help="a token for the git remote, for this update alone"
+        )
         update.add_argument("--force", action="store_true", help="also to a commit that did not run when it was tried")
         update.set_defaults(rollback=False)
         self._add_waiting(update)

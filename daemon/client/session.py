@@ -5,7 +5,7 @@ import random
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
@@ -57,6 +57,7 @@ class Target:
     name: str
     kind: Literal["target_ref", "branch", "commit"] = "target_ref"
     force: bool = False
+    git_token: str | None = field(default=None, repr=False)
 
     @property
     def path(self) -> str:
@@ -64,7 +65,8 @@ class Target:
 
     @property
     def body(self) -> dict[str, Any]:
-        return {self.kind: self.name} | ({"force": True} if self.force else {})
+        optional = {"force": self.force or None, "git_token": self.git_token}
+        return {self.kind: self.name} | {name: value for name, value in optional.items() if value is not None}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,9 @@ state, and the engine puts it back.
 """
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+from pydantic import SecretStr
 
 from daemon.models import Changes
 from daemon.refs import Ref
@@ -43,3 +45,11 @@ class Source(Protocol):
 
     async def apply(self, staged: Staged) -> None:
         """Makes files, HEAD and index those of `staged`. Local edits are overwritten: the engine has them safe."""
+
+
+@runtime_checkable
+class TakesToken(Protocol):
+    """A source whose remote may be asked with somebody's own token."""
+
+    def with_token(self, token: SecretStr) -> Source:
+        """Another one like it, which has the token in memory only."""

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from daemon.errors import BadRequestError, UnsupportedMediaTypeError, in_words
 from daemon.models import IdempotencyKey
 from daemon.refs import Ref, parse_branch, parse_commit, parse_ref
+from daemon.tokens import Token
 
 MAX_LISTED = 200
 
@@ -29,6 +30,7 @@ class UpdateBody(Input):
     dry_run: bool = Field(default=False, description="Answer with what would be done; touch nothing.")
     force: bool = Field(default=False, description="Also to a commit that did not run when it was tried before.")
     idempotency_key: IdempotencyKey | None = Field(None, description="The same key is the same request.")
+    git_token: Token | None = Field(None, description="For the git remote, for this update alone; stored nowhere.")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "UpdateBody":

@@ -78,7 +78,7 @@ class RestApi:
         body = await read_body(request, UpdateBody)
         ref = body.ref()
         if body.dry_run:
-            return web.json_response((await self._engine.plan(ref)).snake())
+            return web.json_response((await self._engine.plan(ref, body.git_token)).snake())
         wanted = UpdateRequest(
             target_ref=ref.requested,
             trigger="rest",
@@ -86,7 +86,7 @@ class RestApi:
             force=body.force,
             by=who(request),
         )
-        return await self._accepted(await self._engine.submit(wanted, ref), wait=body.wait)
+        return await self._accepted(await self._engine.submit(wanted, ref, body.git_token), wait=body.wait)
 
     async def rollback(self, request: web.Request) -> web.Response:
         body = await read_body(request, RollbackBody)

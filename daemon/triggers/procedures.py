@@ -12,6 +12,7 @@ from daemon.engine import Engine
 from daemon.models import IdempotencyKey, Update, UpdateRequest
 from daemon.refs import parse_ref
 from daemon.states import State
+from daemon.tokens import Token
 from daemon.triggers.trpc import Procedure
 from daemon.version import VersionReporter
 
@@ -25,6 +26,7 @@ class SelfUpdateInput(BaseModel):
     dry_run: bool = False
     force: bool = False
     idempotency_key: IdempotencyKey | None = Field(None)
+    git_token: Token | None = Field(None, description="For the git remote, for this update alone; stored nowhere.")
 
 
 class RollbackInput(BaseModel):
@@ -42,7 +44,7 @@ def table(*, engine: Engine, version: VersionReporter) -> Mapping[str, Procedure
         """Answers when the machine is about to restart, or when the update has ended."""
         ref = parse_ref(given.target_ref)
         if given.dry_run:
-            return (await engine.plan(ref)).camel()
+            return (await engine.plan(ref, given.git_token)).camel()
         wanted = UpdateRequest(
             target_ref=ref.requested,
             trigger="trpc",
@@ -50,7 +52,7 @@ def table(*, engine: Engine, version: VersionReporter) -> Mapping[str, Procedure
             force=given.force,
             by=who(request),
         )
-        update = await engine.submit(wanted, ref)
+        update = await engine.submit(wanted, ref, given.git_token)
         return result(await engine.wait(update.id))
 
     async def rollback(request: web.Request, given: RollbackInput) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from daemon.refs import Ref, parse_ref
 from daemon.sources import Staged
-from daemon.sources.git import GitSource
+from daemon.sources.git import GitSource, RefPolicy
+from daemon.sources.git.policy import EVERYTHING
 from tests.support.git_server import GitServer
 from tests.support.repos import Repo
 
@@ -37,7 +38,9 @@ class GitLab:
     def run_dir(self) -> Path:
         return self.folder / "run"
 
-    def source(self, *, url: str = "", stage_timeout: float = 60, apply_timeout: float = 60) -> GitSource:
+    def source(
+        self, *, url: str = "", stage_timeout: float = 60, apply_timeout: float = 60, policy: RefPolicy = EVERYTHING
+    ) -> GitSource:
         return GitSource(
             repo=self.checkout.path,
             url=url,
@@ -45,6 +48,7 @@ class GitLab:
             run_dir=self.run_dir,
             stage_timeout=stage_timeout,
             apply_timeout=apply_timeout,
+            policy=policy,
         )
 
     async def read_token(self) -> str | None:

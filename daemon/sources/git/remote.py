@@ -3,10 +3,11 @@
 The user's branches, tags, remote-tracking branches and FETCH_HEAD stay as they are, whatever the configuration says.
 """
 
+import hashlib
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from daemon.errors import (
@@ -82,6 +83,18 @@ class Remote:
         if not _STORED.search(os.fsdecode(done.stderr)):
             raise self._no_such_ref(done.tail)
 
+    async def fetch_refs(self, names: Iterable[str], into: str) -> None:
+        """Each full name into `into` and the digest of the name, whatever was there. Raises as `fetch` does."""
+        pairs = "".join(f"+{name}:{into}{digest(name)}\n" for name in names)
+        await self._ask((*_FETCH, "--stdin"), stdin=pairs.encode())
+
+    async def list_refs(self) -> dict[str, str]:
+        """Branches and tags by their full names, each with the id of its commit. Raises as `fetch` does."""
+        answer = await self._ask(("ls-remote", "--quiet", "--heads", "--tags"))
+        pairs = (line.partition("\t") for line in answer.text.split("\n") if line)
+        ids = {name: commit for commit, _, name in pairs}
+        return {name: ids.get(f"{name}^{{}}", commit) for name, commit in ids.items() if not name.endswith("^{}")}
+
     async def fetch_objects(self, ids: frozenset[str]) -> None:
         """Single objects, such as a partial clone has left out. Raises as `fetch` does."""
         wanted = "".join(f"{wanted}\n" for wanted in sorted(ids)).encode()
@@ -149,3 +162,8 @@ class Remote:
 
     def _failed(self, reason: str, detail: str) -> RemoteError:
         return RemoteError(ref=self.asked, remote=shown(self.url), reason=reason, detail=detail)
+
+
+def digest(name: str) -> str:
+    """One part of a ref's name for any: of the names of others, one may be the folder of another."""
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:20]

@@ -1,10 +1,13 @@
 """The `git` source: exactly the commit that was asked for, from the checkout's remote, checked out detached."""
 
 import asyncio
+import copy
 import os
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+
+from pydantic import SecretStr
 
 from daemon.errors import CheckoutError, NoSpaceError, RefNotFoundError
 from daemon.refs import Ref, RefKind
@@ -13,6 +16,7 @@ from daemon.sources.blame import blamed
 from daemon.sources.checkout import Repository, effective_url, make_repository
 from daemon.sources.git.credentials import Credentials
 from daemon.sources.git.modules import checked_out
+from daemon.sources.git.policy import EVERYTHING, RefPolicy, check
 from daemon.sources.git.promised import fetch_promised
 from daemon.sources.git.remote import FETCHED, Deadline, Remote
 from daemon.sources.git.submodules import SubmoduleStage, check_out_submodules, leaving, remove_submodule
@@ -43,8 +47,10 @@ class GitSource:
         run_dir: Path,
         stage_timeout: float,
         apply_timeout: float,
+        policy: RefPolicy = EVERYTHING,
     ) -> None:
         """`url` is used where the checkout has no origin; `token` is asked each time that a remote is."""
+        self._policy = policy
         self._repo = repo
         self._url = url
         self._token = token
@@ -52,6 +58,14 @@ class GitSource:
         self._stage_timeout = stage_timeout
         self._apply_timeout = apply_timeout
         self._staging = asyncio.Lock()
+
+    def with_token(self, token: SecretStr) -> "GitSource":
+        async def given() -> str:
+            return token.get_secret_value()
+
+        other = copy.copy(self)
+        other._token = given  # noqa: SLF001 - its own class
+        return other
 
     async def prepare(self) -> None:
         await make_repository(self._repo, limit=self._apply_timeout)
@@ -66,7 +80,9 @@ class GitSource:
     async def _stage(self, ref: Ref) -> Staged:
         repository = await Repository.open(self._repo, limit=self._stage_timeout)
         remote = await self._remote(repository, ref)
-        commit, name = await _locate(remote, ref)
+        candidates = self._policy.candidates(ref)
+        commit, name = await _locate(remote, ref, candidates)
+        await check(self._policy, remote, commit, name)
         if repository.partial:
             await fetch_promised(remote, commit)
         submodules = SubmoduleStage(credentials=remote.credentials, deadline=remote.deadline, asked=ref.name)
@@ -114,16 +130,16 @@ class GitSource:
         return await effective_url(repository.git, self._url)
 
 
-async def _locate(remote: Remote, ref: Ref) -> tuple[str, str | None]:
+async def _locate(remote: Remote, ref: Ref, candidates: Sequence[str]) -> tuple[str, str | None]:
     """Makes the commit present; its id, and the full name that led to it. Raises RefNotFoundError and `fetch`'s."""
     if ref.kind is RefKind.COMMIT:
         await _ensure_commit(remote, ref)
         return await _commit_behind(remote, ref, ref.name), None
     _refuse_without_url(remote)
     if remote.repository.shallow:
-        return await _locate_in_shallow(remote, ref)
+        return await _locate_in_shallow(remote, ref, candidates)
     # the branch by its full name is the common case, and costs one connection
-    for name in ref.candidates():
+    for name in candidates:
         try:
             await remote.fetch(name)
         except RefNotFoundError:
@@ -143,9 +159,9 @@ async def _ensure_commit(remote: Remote, ref: Ref) -> None:
             raise _not_found(remote, ref) from None
 
 
-async def _locate_in_shallow(remote: Remote, ref: Ref) -> tuple[str, str]:
+async def _locate_in_shallow(remote: Remote, ref: Ref, candidates: Sequence[str]) -> tuple[str, str]:
     """Asks for the id first: a shallow fetch of a commit that is here would cut its history off."""
-    found = await remote.find(ref.candidates())
+    found = await remote.find(candidates)
     if found is None:
         raise _not_found(remote, ref)
     name, commit = found
