@@ -1,7 +1,6 @@
 """Who gets the token and where it never appears: a planted token, real servers, real git."""
 
 import asyncio
-import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from daemon.refs import parse_ref
 from daemon.sources.git.credentials import Credentials
 from tests.support.git_lab import GitLab, git_lab
 from tests.support.git_server import GitServer
+from tests.support.leaks import arguments_and_environments
 from tests.support.repos import git
 
 TOKEN = "planted-token-5d1f"
@@ -32,13 +32,6 @@ def lab(tmp_path: Path) -> Iterator[GitLab]:
 
 def authorized(server: GitServer) -> list[bool]:
     return [request.authorization is not None for request in server.requests]
-
-
-def arguments_and_environments() -> Iterator[bytes]:
-    """Of every process on this machine that can be looked at."""
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            yield (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
 
 
 class TestTheTokenIsGiven:
