@@ -5,19 +5,18 @@ the token that opened it: whoever accepts it compares both with the accounts of 
 """
 
 import asyncio
+import hashlib
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from aiohttp import web
+from itsdangerous import BadData, URLSafeTimedSerializer
 
 from daemon.errors import ConfigurationError
 from daemon.files import write_atomically
 from daemon.hosts import asked_authority
 from daemon.lock import held
-
-if TYPE_CHECKING:  # a machine without a browser never needs it
-    from itsdangerous import URLSafeTimedSerializer
 
 LIFETIME = 12 * 3600  # seconds
 _KEY_BYTES = 32
@@ -52,8 +51,6 @@ class Sessions:
         cookie = request.cookies.get(cookie_name(request))
         if not cookie:
             return None
-        from itsdangerous import BadData  # noqa: PLC0415 - late, as above
-
         try:
             name, stamp = (await self._signing()).loads(cookie, max_age=LIFETIME)
         except (BadData, TypeError, ValueError):
@@ -63,16 +60,12 @@ class Sessions:
     def close(self, request: web.Request, response: web.StreamResponse) -> None:
         response.del_cookie(cookie_name(request), httponly=True, samesite="Strict", secure=_is_https(request))
 
-    async def _signing(self) -> "URLSafeTimedSerializer":
+    async def _signing(self) -> URLSafeTimedSerializer:
         if self._signer is None:
             self._signer = await asyncio.to_thread(self._make_signer)
         return self._signer
 
-    def _make_signer(self) -> "URLSafeTimedSerializer":
-        import hashlib  # noqa: PLC0415 - late, as above
-
-        from itsdangerous import URLSafeTimedSerializer  # noqa: PLC0415 - late, as above
-
+    def _make_signer(self) -> URLSafeTimedSerializer:
         key = _key(self._key_file)
         return URLSafeTimedSerializer(key, salt="refreshd session", signer_kwargs={"digest_method": hashlib.sha256})
 

@@ -19,6 +19,7 @@ _ADVICE_ON_REFUSAL = {
     "invalid_ref": "correct the ref and ask again",
     "unauthorized": "name the token's file with --token-file or REFRESHD_TOKEN_FILE, or use the Unix socket",
     "forbidden": "use the Unix socket in the machine, or a token that may do this",
+    "ref_not_allowed": "ask for a ref that is allowed, or change REFRESHD_REFS",
     "update_running": "see how far it is with `refreshd history -n 1`, and ask again when it has ended",
     "machine_busy": "see how far it is with `refreshd history -n 1`, and ask again when it has ended",
     "unsupported": "refresh the code where it comes from; this machine only runs it",

@@ -73,6 +73,17 @@ Ends with 0 when it is told to, and with 3 when the machine does not run; its se
 """
 
 
+_ROLES = ("read", "update")
+_USER_EXAMPLES = """\
+examples:
+  refreshd user add ana --role update
+  refreshd user list --json
+  refreshd user passwd ana
+
+Where no daemon listens, the machine's own files are changed; REFRESHD_STATE_DIR says where they are.
+"""
+
+
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="refreshd",
@@ -97,6 +108,7 @@ class _Commands:
         self._add_update()
         self._add_rollback()
         self._add_snapshots()
+        self._add_users()
         self._add_logs()
         self._add_request()
         self._add_listen()
@@ -179,6 +191,24 @@ class _Commands:
         logs.add_argument("--service", default="refreshd", metavar="NAME", help="of another service of the machine")
         logs.add_argument("--json", action="store_true", help="one JSON document for each line")
         logs.set_defaults(quiet=False)
+
+    def _add_users(self) -> None:
+        users = self.add("user", "users:list_all", "say who may ask over TCP")
+        users.epilog = _USER_EXAMPLES
+        inner = _Commands(users)
+        inner.add("list", "users:list_all", "list the users", *self._asking)
+        add = inner.add("add", "users:add", "add a user and show its token", *self._asking)
+        passwd = inner.add("passwd", "users:passwd", "give a user a new token, and end the old one", *self._asking)
+        enable = inner.add("enable", "users:enable", "let a disabled user in again", *self._asking)
+        disable = inner.add("disable", "users:disable", "let a user in no more", *self._asking)
+        role = inner.add("role", "users:role", "give a user another role", *self._asking)
+        remove = inner.add("remove", "users:remove", "remove a user", *self._asking)
+        for command in (add, passwd, enable, disable, role, remove):
+            command.add_argument("name", metavar="NAME", help="a-z, 0-9, dot, dash and underscore, a letter first")
+        for command in (add, passwd):
+            command.add_argument("--generate", action="store_true", help="generate the token, as is always done")
+        add.add_argument("--role", choices=_ROLES, default="read", help="what the user may do (read)")
+        role.add_argument("role", choices=_ROLES, help="what the user may do")
 
     def _add_waiting(self, command: argparse.ArgumentParser) -> None:
         command.add_argument(

@@ -21,6 +21,7 @@ from daemon.client.errors import (
     UnreachableError,
     raise_unless_good,
 )
+from daemon.client.users import UserClient
 from daemon.client.wire import AnyShape, ServerEvent, read_json_shape, read_shape
 from daemon.errors import in_words
 from daemon.journal import Entry
@@ -119,6 +120,7 @@ class Client:
     ) -> None:
         self._connection = Connection(socket, url, token, timeout)
         self._patience = patience
+        self.users = UserClient(self._connection)
 
     async def __aenter__(self) -> Self:
         await self._connection.__aenter__()
