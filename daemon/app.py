@@ -1,6 +1,7 @@
 """The composition root: settings in, application out. The only module that knows everybody."""
 
 import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,7 @@ from daemon.engine import Engine
 from daemon.environment import Environment, detect
 from daemon.front import MAX_BODY
 from daemon.head import Head
+from daemon.health.reporting import HealthReporter
 from daemon.hosts import Hosts
 from daemon.installers import Installer
 from daemon.installers.pnpm import PnpmInstaller
@@ -41,7 +43,7 @@ from daemon.sources.snapshot import SnapshotSource
 from daemon.starts import Starts
 from daemon.supervisor import Supervisor
 from daemon.tokens import Tokens, read_secret
-from daemon.triggers import http, logs, problems, procedures, routes, trpc
+from daemon.triggers import http, logs, problems, procedures, routes, status, trpc
 from daemon.triggers import snapshots as snapshot_routes
 from daemon.triggers import users as user_routes
 from daemon.undo import Undo
@@ -133,10 +135,24 @@ async def build(settings: Settings, environ: Mapping[str, str], *, boot_id: str 
         ready=ready,
         rescue=settings.rescue,
     )
+    scan = ScanDirectory(settings.run_dir)
+    health = HealthReporter(
+        version=version,
+        supervisor=supervisor,
+        starts=machinery.starts,
+        scan=scan,
+        ready=ready,
+        needs=machinery.disk.floors,
+        rescue=settings.rescue,
+        # the guard ends new code after as long
+        start_limit=settings.check_timeout + settings.verify_timeout,
+        born=time.monotonic(),
+    )
     table = (
         *http.routes(rest),
         *snapshot_routes.routes(snapshot_routes.SnapshotApi(shelf)),
-        *logs.routes(logs.LogApi(Places(settings.log_dir, ScanDirectory(settings.run_dir)), supervisor)),
+        *logs.routes(logs.LogApi(Places(settings.log_dir, scan), supervisor)),
+        *status.routes(status.StatusApi(health)),
         *user_routes.routes(user_routes.UserApi(users)),
     )
     routes.add_routes(app, table, gate.authorize)

@@ -129,7 +129,7 @@ class _Commands:
 
     def _add_reports(self) -> None:
         self.add("version", "reports:version", "say which code is on disk and which one runs", *self._asking)
-        self.add("status", "reports:status", "say how the daemon is; exit 0 when it is healthy", *self._asking)
+        self.add("status", "status:run", "say how the daemon is; exit 0 when it is healthy", *self._asking)
         history = self.add("history", "reports:history", "list updates, newest first", *self._asking)
         history.add_argument(
             "-n",

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from daemon.cli.terminal import clipped, printable
-from daemon.models import Changes, Health, Plan, Preserved, Update, Version
+from daemon.health import Status, Verdict
+from daemon.models import Changes, Plan, Preserved, Update, Version
 from daemon.states import State
 
 MOST_NAMES = 10
@@ -87,20 +88,41 @@ def of_version(version: Version) -> str:
     )
 
 
-def of_status(*, healthy: bool, ready: bool, health: Health, version: Version) -> str:
-    last = version.last_update
-    return _table(
-        [
-            ("health", f"{'healthy' if healthy else 'unhealthy'}{'' if ready else ' (not ready)'}"),
-            ("refreshd", health.version),
-            ("running", short(version.running.sha)),
-            ("on disk", f"{short(version.on_disk.sha)}{_dirt(version)}"),
-            ("environment", version.environment),
-            ("started", moment(version.started_at)),
-            *_control_plane(version),
-            ("last update", f"{_words(last.state)}: {last.id} to {last.target_ref}" if last else "none"),
-        ]
-    )
+def of_status(verdict: Verdict, reasons: Sequence[str], report: Status | None) -> str:
+    rows = [("health", verdict.replace("_", " ")), *(("", reason) for reason in reasons)]
+    if report is None:
+        return _table([*rows, ("refreshd", "unknown"), ("running", "unknown"), ("on disk", "unknown")])
+    version, last = report.version, report.version.last_update
+    rows += [
+        ("refreshd", version.running.version),
+        ("running", short(version.running.sha)),
+        ("on disk", f"{short(version.on_disk.sha)}{_dirt(version)}"),
+        ("environment", version.environment),
+        ("started", moment(version.started_at)),
+        *_control_plane(version),
+        ("last update", f"{_words(last.state)}: {last.id} to {last.target_ref}" if last else "none"),
+    ]
+    return _table([*rows, *_used(report), *_services(report)])
+
+
+def _used(report: Status) -> Iterable[tuple[str, str]]:
+    process, machine = report.process, report.machine
+    yield "process", f"pid {process.pid}, {size(process.memory_bytes)}, {process.cpu_seconds:.1f} s of CPU"
+    for child in process.children:
+        yield "", f"{child.name}: pid {child.pid}, {size(child.memory_bytes)}"
+    available, total = size(machine.memory_available_bytes), size(machine.memory_total_bytes)
+    yield "memory", f"{available} of {total} available"
+    yield "load", f"{' '.join(map(str, machine.load))} on {_counted(machine.cpus, 'CPU')}"
+    for heading, disk in zip(["disk", *[""] * len(machine.disks)], machine.disks, strict=False):
+        yield heading, f"{size(disk.free_bytes)} free for {disk.path}"
+
+
+def _services(report: Status) -> Iterable[tuple[str, str]]:
+    for heading, service in zip(["services", *[""] * len(report.services)], report.services, strict=False):
+        since = f" for {service.seconds} s" if service.seconds is not None else ""
+        code = f", exit code {service.exit_code}" if service.state == "down" and service.exit_code is not None else ""
+        unwanted = ", and wanted up" if service.state == "down" and service.wanted_up else ""
+        yield heading, f"{service.name} {service.state}{since}{code}{unwanted}"
 
 
 def of_history(updates: Iterable[Update], width: int | None) -> str:
@@ -144,6 +166,11 @@ def _duration(update: Update) -> str:
     if update.finished_at is None:
         return "-"
     return seconds((update.finished_at - update.started_at).total_seconds())
+
+
+def size(count: int) -> str:
+    gib = count / 1024**3
+    return f"{gib:.1f} GiB" if gib >= 1 else f"{count / 1024**2:.0f} MiB"
 
 
 def seconds(count: float) -> str:

@@ -24,6 +24,7 @@ from daemon.client.errors import (
 from daemon.client.users import UserClient
 from daemon.client.wire import AnyShape, ServerEvent, read_json_shape, read_shape
 from daemon.errors import in_words
+from daemon.health import Status
 from daemon.journal import Entry
 from daemon.models import (
     Health,
@@ -144,6 +145,9 @@ class Client:
 
     async def version(self) -> Version:
         return await self._get(Version, "/api/v1/version")
+
+    async def status(self) -> Status:
+        return await self._get(Status, "/api/v1/status")
 
     async def updates(self, limit: int | None = None) -> tuple[Update, ...]:
         """Newest first; at most `limit` of them, or as many as the daemon tells of at once."""

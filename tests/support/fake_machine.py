@@ -18,6 +18,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from daemon.health.shapes import DiskReport, ProcessReport, Resources, ServiceReport, Status, Verdict
 from daemon.journal import Entry, fold
 from daemon.models import Health, LastUpdate, OnDisk, Plan, Running, Update, Version, now
 from daemon.states import Event, State, after
@@ -173,6 +174,7 @@ class FakeMachine:
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get(f"{_API}/version", self._version)
+        app.router.add_get(f"{_API}/status", self._status)
         app.router.add_post(f"{_API}/update", self._update)
         app.router.add_get(f"{_API}/updates", self._updates)
         app.router.add_get(f"{_API}/updates/{{id}}", self._get_update)
@@ -313,8 +315,35 @@ class FakeMachine:
     async def _readyz(self, _request: web.Request) -> web.Response:
         return self._json({"status": "ready" if self.ready else "starting"}, 200 if self.ready else 503)
 
+    async def _status(self, _request: web.Request) -> web.Response:
+        version = self._version_now()
+        broken = version.last_update is not None and version.last_update.state is State.INCONSISTENT
+        sound = Verdict.HEALTHY if self.ready else Verdict.STARTING
+        status = Status(
+            status=Verdict.UNHEALTHY if broken else sound,
+            reasons=("the last update could not be undone",) if broken else (),
+            ready=self.ready,
+            rescue=False,
+            version=version,
+            process=ProcessReport(
+                pid=1, cpu_seconds=0.5, memory_bytes=50 * 1024**2, threads=2, open_files=9, children=()
+            ),
+            machine=Resources(
+                cpus=2,
+                load=(0.1, 0.2, 0.3),
+                memory_total_bytes=4 * 1024**3,
+                memory_available_bytes=3 * 1024**3,
+                disks=(DiskReport(path="/var/lib/refreshd", free_bytes=2 * 1024**3, needed_bytes=1),),
+            ),
+            services=(ServiceReport(name="web", state="down", wanted_up=True, exit_code=1, seconds=7),),
+        )
+        return self._json(status.snake())
+
     async def _version(self, _request: web.Request) -> web.Response:
-        version = Version(
+        return self._json(self._version_now().snake())
+
+    def _version_now(self) -> Version:
+        return Version(
             sha=self.running_sha,
             running=Running(sha=self.running_sha, version="0.1.0"),
             on_disk=OnDisk(sha=self.running_sha, dirty=True, dirty_at=now()),
@@ -326,7 +355,6 @@ class FakeMachine:
             update_available=self.running_sha != NEW,
             last_update=self._last_update(),
         )
-        return self._json(version.snake())
 
     def _last_update(self) -> LastUpdate | None:
         if not self.entries:

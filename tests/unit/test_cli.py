@@ -215,7 +215,7 @@ def test_no_token_is_needed_or_sent_over_the_socket(machine: FakeMachine, monkey
 
 def test_an_unreachable_daemon_is_exit_3_with_advice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "none.sock"
-    assert main(["status", "--socket", str(path), "--json"]) == 3
+    assert main(["version", "--socket", str(path), "--json"]) == 3
     out, err = capsys.readouterr()
     assert f"cannot reach the daemon at {path}: there is no such socket" in err
     assert "check that the daemon runs" in err
@@ -255,6 +255,28 @@ def test_status_of_a_healthy_daemon_is_exit_0(machine: FakeMachine, capsys: pyte
     assert re.search(rf"^on disk +{OLD[:12]}, with local edits$", text, re.MULTILINE)
     assert re.search(rf"^control plane +{NEW[:12]}, an update is available$", text, re.MULTILINE)
     assert re.search(r"^last update +none$", text, re.MULTILINE)
+    assert re.search(r"^memory +3\.0 GiB of 4\.0 GiB available$", text, re.MULTILINE)
+    assert re.search(r"^services +web down for 7 s, exit code 1, and wanted up$", text, re.MULTILINE)
+
+
+def test_status_of_a_daemon_that_is_away_is_exit_1_and_calls_the_versions_unknown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ("--socket", str(tmp_path / "none.sock"))
+    assert main(["status", *where]) == 1
+    text = capsys.readouterr().out
+    assert re.search(r"^health +unhealthy\n +cannot reach the daemon at .*there is no such socket$", text, re.MULTILINE)
+    assert re.search(r"^running +unknown$", text, re.MULTILINE)
+    assert main(["status", *where, "--json"]) == 1
+    status = document(capsys)
+    assert (status["status"], status["healthy"], status["version"]) == ("unhealthy", False, None)
+
+
+def test_status_that_may_not_be_asked_for_is_a_failed_check(
+    guarded: FakeMachine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["status", *guarded.where]) == 1
+    assert re.search(r"^health +check failed$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_status_of_a_daemon_that_is_not_ready_is_exit_1(
@@ -262,7 +284,7 @@ def test_status_of_a_daemon_that_is_not_ready_is_exit_1(
 ) -> None:
     machine.ready = False
     assert main(["status", *machine.where]) == 1
-    assert re.search(r"^health +unhealthy \(not ready\)$", capsys.readouterr().out, re.MULTILINE)
+    assert re.search(r"^health +starting$", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_status_after_a_failed_undo_is_exit_1_although_the_daemon_is_ready(
@@ -286,7 +308,8 @@ def test_quiet_says_nothing_but_the_exit_code(machine: FakeMachine, capsys: pyte
 def test_a_daemon_that_hangs_is_exit_5(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
     machine.mute = True
     monkeypatch.setattr("daemon.client.session.Client.__init__.__kwdefaults__", {"timeout": 0.1, "patience": 1.0})
-    assert main(["status", *machine.where]) == 5
+    assert main(["version", *machine.where]) == 5
+    assert main(["status", *machine.where]) == 1
 
 
 def test_history_lists_the_newest_first_with_what_went_wrong(
