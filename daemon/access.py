@@ -123,9 +123,14 @@ class Gate:
         return Caller(f"user {account.name}", _BY_ROLE[account.role], Identity(account.name, account.stamp))
 
 
+def caller_of(request: web.Request) -> Caller | None:
+    """Once `Gate.authorize` has let it in."""
+    return request.get(_CALLER)
+
+
 def who(request: web.Request) -> str | None:
     """The caller as records name it, once `Gate.authorize` has let it in."""
-    caller = request.get(_CALLER)
+    caller = caller_of(request)
     return caller.who if caller else None
 
 

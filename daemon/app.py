@@ -43,12 +43,13 @@ from daemon.sources.snapshot import SnapshotSource
 from daemon.starts import Starts
 from daemon.supervisor import Supervisor
 from daemon.tokens import Tokens, read_secret
-from daemon.triggers import http, logs, problems, procedures, routes, status, trpc
+from daemon.triggers import http, logs, page, problems, procedures, routes, status, trpc
 from daemon.triggers import snapshots as snapshot_routes
 from daemon.triggers import users as user_routes
 from daemon.undo import Undo
 from daemon.users import Users
 from daemon.version import VersionReporter
+from daemon.web.assets import Assets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +157,15 @@ async def build(settings: Settings, environ: Mapping[str, str], *, boot_id: str 
         *user_routes.routes(user_routes.UserApi(users)),
     )
     routes.add_routes(app, table, gate.authorize)
+    assets = Assets(page.STATIC)
+    site = page.Page(
+        gate=gate,
+        engine=engine,
+        journal=journal,
+        health=health,
+        templates=await asyncio.to_thread(page.Templates, assets),
+    )
+    routes.add_routes(app, page.routes(site, assets), gate.authorize)
     trpc.add_routes(app, "/api/trpc", trpc.Router(procedures.table(engine=engine, version=version), gate.authorize))
     return Daemon(
         settings=settings,
