@@ -18,7 +18,6 @@ from daemon.triggers.page.templates import Templates
 from daemon.triggers.page.views import UpdateView, suggested_target
 from daemon.triggers.routes import Route
 from daemon.web.assets import BASE, Assets
-from daemon.web.headers import PAGE_HEADERS
 
 TRIGGER = "page"
 PART = "X-Part"  # a script asks for the content alone
@@ -176,8 +175,10 @@ async def _form(request: web.Request) -> dict[str, str]:
 
 
 def _see_page() -> web.Response:
-    return web.Response(status=303, headers={"Location": "/", **PAGE_HEADERS})
+    return web.Response(status=303, headers={"Location": "/", "Cache-Control": "no-store"})
 
 
 def _html(text: str, status: int, headers: dict[str, str]) -> web.Response:
-    return web.Response(text=text, status=status, content_type="text/html", headers={**PAGE_HEADERS, **headers})
+    return web.Response(
+        text=text, status=status, content_type="text/html", headers={"Cache-Control": "no-store", **headers}
+    )
