@@ -1,6 +1,6 @@
 """One request to a daemon, and what came of it: an answer, an open stream, or an error that says what is known."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,14 +50,21 @@ def server_url(text: str) -> URL:
 class Connection:
     """Where a daemon listens, and how to speak to it. An async context manager; `timeout` is in seconds."""
 
-    def __init__(self, socket: Path | None, url: str | None, token: str | None, timeout: float) -> None:
+    def __init__(
+        self,
+        socket: Path | None,
+        url: str | None,
+        token: str | None,
+        timeout: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         if socket and url:
             raise ValueError("give a socket or a URL, not both")
         if token and not token.isprintable():
             raise ValueError("a token is one line")
         self._socket = None if url else socket or DEFAULT_SOCKET
         self._base = str(server_url(url) if url else "http://localhost").rstrip("/")
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._headers = dict(headers or {}) | ({"Authorization": f"Bearer {token}"} if token else {})
         self._timeout = timeout
         self._session: aiohttp.ClientSession | None = None
         self.where = url or str(self._socket)

@@ -106,8 +106,8 @@ class Client:
     """One daemon, by Unix socket (the default) or by URL. To be used as an async context manager.
 
     Every call raises UnreachableError or TimedOutError when no answer comes, and RefusedError when the answer is no.
-    `timeout` is for one request; `patience` is how long the daemon may be away in a row before a call that outlives
-    its restart gives up with TimedOutError. Both in seconds.
+    `headers` go with every request, such as a proxy's own token. `timeout` is for one request; `patience` is how long
+    the daemon may be away in a row before a call that outlives its restart gives up with TimedOutError: in seconds.
     """
 
     def __init__(
@@ -116,10 +116,11 @@ class Client:
         url: str | None = None,
         token: str | None = None,
         *,
+        headers: Mapping[str, str] | None = None,
         timeout: float = TIMEOUT,
         patience: float = PATIENCE,
     ) -> None:
-        self._connection = Connection(socket, url, token, timeout)
+        self._connection = Connection(socket, url, token, timeout, headers)
         self._patience = patience
         self.users = UserClient(self._connection)
 

@@ -115,6 +115,13 @@ async def test_a_daemon_is_asked_over_tcp_with_the_token(tcp_machine: FakeMachin
     assert tcp_machine.seen[0].path == "/api/v1/version"
 
 
+async def test_headers_of_a_proxy_go_with_every_request_beside_the_token(tcp_machine: FakeMachine) -> None:
+    async with Client(url=tcp_machine.url, token=tcp_machine.token, headers={"X-Preview-Token": "p"}) as client:
+        await client.refresh("main")
+    assert len(tcp_machine.seen) > 3
+    assert {seen.headers.get("X-Preview-Token") for seen in tcp_machine.seen} == {"p"}
+
+
 async def test_a_socket_that_does_not_exist_is_unreachable_and_nothing_was_sent(path: Path) -> None:
     async with Client(path) as client:
         with pytest.raises(UnreachableError, match="there is no such socket") as caught:
