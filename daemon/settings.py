@@ -3,8 +3,9 @@
 import difflib
 import re
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Literal, NamedTuple, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -26,7 +27,7 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def _address(value: object) -> object:
+def parse_address(value: object) -> object:
     """`host:port`, `[v6]:port` or `:port`; an empty text or `none` switches the TCP listener off."""
     if not isinstance(value, str):
         return value
@@ -88,7 +89,7 @@ class Settings(BaseModel):
     environment: Literal["", "daytona", "local-docker", "local"] = Field(
         "", alias="REFRESHD_ENVIRONMENT", description="Overrides the detection of the environment."
     )
-    listen: Annotated[Address | None, BeforeValidator(_address)] = Field(
+    listen: Annotated[Address | None, BeforeValidator(parse_address)] = Field(
         Address("127.0.0.1", 3000), alias="REFRESHD_LISTEN", description="The TCP listener, host:port, or none."
     )
     socket: AbsolutePath | None = Field(
@@ -207,23 +208,31 @@ class Settings(BaseModel):
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
         """Raises ConfigurationError that lists everything wrong at once; no value of a secret is in it."""
-        known = {str(field.alias) for field in cls.model_fields.values()}
-        problems = [_unknown(name, known) for name in environ if name.startswith(PREFIX) and name not in known]
-        # an empty variable is an unset one, except where empty has a meaning of its own
-        given = {name: environ[name] for name in known if environ.get(name, "") or name == "REFRESHD_LISTEN" in environ}
         fallback = next((environ[n] for n in ("GITHUB_TOKEN", "GITHUB_ACCESS_TOKEN") if environ.get(n)), None)
-        if fallback and not {"REFRESHD_GIT_TOKEN", "REFRESHD_GIT_TOKEN_FILE"} & given.keys():
-            given["REFRESHD_GIT_TOKEN"] = fallback
-        try:
-            settings = cls.model_validate(given)
-        except ValidationError as error:
-            problems += [
-                f"{'.'.join(map(str, e['loc'][:1]))}: {_sentence(e['msg'], e['type'])}" for e in error.errors()
-            ]
-        else:
-            if not problems:
-                return settings
-        raise ConfigurationError(problems="; ".join(problems)) from None
+        named = any(environ.get(name) for name in ("REFRESHD_GIT_TOKEN", "REFRESHD_GIT_TOKEN_FILE"))
+        more = {"REFRESHD_GIT_TOKEN": fallback} if fallback and not named else {}
+        return read_environment(cls, {**environ, **more}, prefix=PREFIX, keep_empty={"REFRESHD_LISTEN"})
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_environment(
+    model: type[Model], environ: Mapping[str, str], *, prefix: str, keep_empty: AbstractSet[str] = frozenset()
+) -> Model:
+    """Raises ConfigurationError that lists everything wrong at once; no value of a secret is in it."""
+    known = {str(field.alias) for field in model.model_fields.values()}
+    problems = [_unknown(name, known) for name in environ if name.startswith(prefix) and name not in known]
+    # an empty variable is an unset one, except where empty has a meaning of its own
+    given = {n: environ[n] for n in known if environ.get(n, "") or (n in keep_empty and n in environ)}
+    try:
+        settings = model.model_validate(given)
+    except ValidationError as error:
+        problems += [f"{'.'.join(map(str, e['loc'][:1]))}: {_sentence(e['msg'], e['type'])}" for e in error.errors()]
+    else:
+        if not problems:
+            return settings
+    raise ConfigurationError(problems="; ".join(problems)) from None
 
 
 def _unknown(name: str, known: set[str]) -> str:
@@ -235,11 +244,9 @@ def _sentence(message: str, kind: str) -> str:
     return "it must be set" if kind == "missing" else message.removeprefix("Value error, ")
 
 
-def table() -> str:
+def table(model: type[BaseModel] = Settings) -> str:
     """Every setting with its default, as Markdown: the README's table."""
-    rows = [
-        f"| `{field.alias}` | {_default(field)} | {field.description} |" for field in Settings.model_fields.values()
-    ]
+    rows = [f"| `{field.alias}` | {_default(field)} | {field.description} |" for field in model.model_fields.values()]
     return "\n".join(["| variable | default | what it says |", "| --- | --- | --- |", *rows])
 
 

@@ -39,7 +39,8 @@ def blockbuster() -> Iterator[BlockBuster]:
 
     What may: starting a child (the standard library does it that way), a byte into an empty pipe; the two small files
     that tell the commit, and a look whether the users' file was replaced, which for each request take less time than a
-    thread takes to wake up; and pydantic, which looks for its plugins once, when the first model is used.
+    thread takes to wake up; pydantic, which looks for its plugins once, when the first model is used; and asyncpg,
+    which looks for a password file when it opens one of the control plane's few connections.
     """
     with blockbuster_ctx("daemon") as active:
         active.functions["os.read"].can_block_in("subprocess.py", "_execute_child")
@@ -50,4 +51,5 @@ def blockbuster() -> Iterator[BlockBuster]:
         active.functions["os.stat"].can_block_in("daemon/users.py", "_look")
         for function in active.functions.values():
             function.can_block_in("pydantic/plugin/_loader.py", "get_plugins")
+            function.can_block_in("asyncpg/connect_utils.py", "_parse_connect_dsn_and_args")
         yield active
