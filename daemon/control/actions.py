@@ -1,7 +1,7 @@
 """Doing things to machines: recorded before they begin, one at a time for each machine, and ended by what is true."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from daemon.client import NoAnswerError, RefusedError, Watcher
 from daemon.control.database import Operations
@@ -9,7 +9,7 @@ from daemon.control.errors import ActionUnsupportedError, MachineStoppedError, N
 from daemon.control.fleet import Fleet
 from daemon.control.models import Activity, MachineState, MachineView, Operation, RefreshResult
 from daemon.control.providers import MachineProvider, RefreshesCode
-from daemon.control.providers.asking import UNSUPPORTED, client_of, roll_back_by
+from daemon.control.providers.asking import PATIENCE, UNSUPPORTED, client_of, roll_back_by
 from daemon.errors import InternalError, RefreshdError
 from daemon.journal import Entry
 from daemon.log import get_logger
@@ -18,6 +18,7 @@ from daemon.refs import parse_ref
 
 RENEW_EVERY = 3  # times within a lease
 ANSWERS_WITHIN = 180.0  # seconds, for the daemon of a machine that was started
+ASK_AGAIN = 0.3  # seconds
 LAST = "last"
 
 _DOWN = frozenset({MachineState.STOPPED, MachineState.ARCHIVED, MachineState.FAILED})
@@ -203,18 +204,34 @@ class Operator:
         if operation.activity not in {Activity.REFRESH, Activity.ROLLBACK} or view is None:
             state = view.state.value if view else "gone"
             return _unknown(f"the control plane died meanwhile; the machine is {state}")
-        if not await self._has_arrived(operation):
-            return _unknown("the control plane died before the machine knew of it; nothing was asked for")
-        # under the same key it is joined, also when it has ended
-        return await self._while_it_runs(operation.machine, self._update(operation))
+        return await self._while_it_runs(operation.machine, self._join(operation))
 
-    async def _has_arrived(self, operation: Operation) -> bool:
-        preview = await self._fleet.preview(operation.machine)
-        if preview is None:
-            return False
-        async with client_of(preview) as client:
-            updates: tuple[Update, ...] = await client.updates()
-        return any(update.request.idempotency_key == operation.id for update in updates)
+    async def _join(self, operation: Operation) -> RefreshResult:
+        """Under the same key an update is joined, also when it has ended; one that never began must not begin now."""
+        updates = await self._updates(operation.machine)
+        if not any(update.request.idempotency_key == operation.id for update in updates):
+            return _unknown("the control plane died before the machine knew of it; nothing was asked for")
+        give_up = asyncio.get_running_loop().time() + PATIENCE
+        while True:
+            result = await self._update(operation)
+            if result.outcome != "unreachable" or asyncio.get_running_loop().time() > give_up:
+                return result
+            await asyncio.sleep(ASK_AGAIN)
+
+    async def _updates(self, machine: str) -> Sequence[Update]:
+        """Patiently: the update itself may be restarting the daemon. Raises NoAnswerError at the bound."""
+        give_up = asyncio.get_running_loop().time() + PATIENCE
+        while True:
+            preview = await self._fleet.preview(machine)
+            if preview is None:
+                return ()
+            try:
+                async with client_of(preview) as client:
+                    return await client.updates()
+            except NoAnswerError:
+                if asyncio.get_running_loop().time() > give_up:
+                    raise
+                await asyncio.sleep(ASK_AGAIN)
 
 
 class _Steps(Watcher):
