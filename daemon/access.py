@@ -134,6 +134,12 @@ def who(request: web.Request) -> str | None:
     return caller.who if caller else None
 
 
+def may(request: web.Request) -> Access:
+    """How much the caller may, once `Gate.authorize` has let it in: for pages, which do not offer what is refused."""
+    caller = request.get(_CALLER)
+    return caller.may if caller else Access.PUBLIC
+
+
 @web.middleware
 async def audited(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]

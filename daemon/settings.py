@@ -59,7 +59,7 @@ def _without_credentials(url: str) -> str:
     return url
 
 
-def _parts(value: object) -> object:
+def parse_list(value: object) -> object:
     """A list with commas between."""
     return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
 
@@ -108,7 +108,7 @@ class Settings(BaseModel):
     token_file: AbsolutePath | None = Field(
         None, alias="REFRESHD_TOKEN_FILE", description="A file that holds it, read again for each request."
     )
-    hosts: Annotated[tuple[HostName, ...], BeforeValidator(_parts)] = Field(
+    hosts: Annotated[tuple[HostName, ...], BeforeValidator(parse_list)] = Field(
         (),
         alias="REFRESHD_HOSTS",
         description="Names of this machine, with commas between; .example.com is all below it. Known without: "
@@ -131,7 +131,7 @@ class Settings(BaseModel):
     commands: AbsolutePath | None = Field(
         None, alias="REFRESHD_COMMANDS", description="The folder of the command file that the machine's host watches."
     )
-    refs: Annotated[tuple[RefPattern, ...], BeforeValidator(_parts)] = Field(
+    refs: Annotated[tuple[RefPattern, ...], BeforeValidator(parse_list)] = Field(
         (),
         alias="REFRESHD_REFS",
         description="What may be asked of the git remote, with commas between: `main`, `release/*`, `refs/tags/v*`; "

@@ -113,6 +113,7 @@ class _Commands:
         self._add_request()
         self._add_listen()
         self._add_overlay()
+        self.add("control", "control:run", "run the control plane of many machines, with its console")
 
     def _add_daemon(self) -> None:
         self.add("serve", "serving:serve", "run the daemon in the foreground")

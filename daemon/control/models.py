@@ -14,13 +14,13 @@ MachineKind = Literal["local-docker", "daytona", "local", "local-vanilla"]
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
-def _name(text: str) -> str:
+def check_name(text: str) -> str:
     if not _NAME.fullmatch(text):
         raise ValueError("give up to 40 of a-z, 0-9 and inner dashes")
     return text
 
 
-MachineName = Annotated[str, AfterValidator(_name)]
+MachineName = Annotated[str, AfterValidator(check_name)]
 
 
 class MachineState(StrEnum):

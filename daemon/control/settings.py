@@ -8,7 +8,17 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from daemon.client import server_url
 from daemon.control.models import MachineName
-from daemon.settings import AbsolutePath, Address, Seconds, parse_address, read_environment, table
+from daemon.settings import (
+    AbsolutePath,
+    Address,
+    HostName,
+    Seconds,
+    Token,
+    parse_address,
+    parse_list,
+    read_environment,
+    table,
+)
 
 PREFIX = "CONTROL_"
 
@@ -49,6 +59,15 @@ class ControlSettings(BaseModel):
     )
     fleet: MachineName = Field(
         "default", alias="CONTROL_FLEET", description="Which machines are ours, by their label: one name for one fleet."
+    )
+    token: Token | None = Field(
+        None, alias="CONTROL_TOKEN", description="A token that may do everything, beside those of users."
+    )
+    token_file: AbsolutePath | None = Field(
+        None, alias="CONTROL_TOKEN_FILE", description="A file that holds it, read again for each request."
+    )
+    hosts: Annotated[tuple[HostName, ...], BeforeValidator(parse_list)] = Field(
+        (), alias="CONTROL_HOSTS", description="Names of this host besides its own, comma-separated."
     )
     inventory: AbsolutePath | None = Field(
         None, alias="CONTROL_INVENTORY", description="A JSON file of machines that somebody else owns."

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from daemon.control.settings import ControlSettings
 from daemon.settings import table
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
@@ -16,3 +17,7 @@ def block(name: str) -> str:
 
 def test_the_settings_are_those_of_the_code() -> None:
     assert block("settings") == table(), "python -m daemon.settings prints it"
+
+
+def test_the_control_planes_settings_are_those_of_the_code() -> None:
+    assert block("control-settings") == table(ControlSettings), "python -m daemon.control.settings prints it"

@@ -1,0 +1,58 @@
+"""The control plane's tRPC procedures: machines, what they run, and what is done to them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+from daemon.access import Access, who
+from daemon.control.actions import Operator
+from daemon.control.fleet import Fleet
+from daemon.control.models import Activity
+from daemon.triggers.trpc import Procedure
+
+
+class MachineInput(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, alias_generator=to_camel, defer_build=True)
+
+    id: str
+
+
+class RefreshInput(MachineInput):
+    target_ref: str = ""
+
+
+class Procedures:
+    def __init__(self, *, fleet: Fleet, operator: Operator) -> None:
+        self._fleet = fleet
+        self._operator = operator
+
+    def table(self) -> Mapping[str, Procedure]:
+        return {
+            "machine.list": Procedure("query", Access.READ, self.list),
+            "machine.get": Procedure("query", Access.READ, self.get, MachineInput),
+            "machine.restart": Procedure("mutation", Access.UPDATE, self.restart, MachineInput),
+            "machine.refreshCode": Procedure("mutation", Access.UPDATE, self.refresh_code, RefreshInput),
+        }
+
+    async def list(self, _request: web.Request, _input: None) -> list[dict[str, Any]]:
+        return [view.camel() for view in self._fleet.machines()]
+
+    async def get(self, _request: web.Request, given: MachineInput) -> dict[str, Any]:
+        return self._fleet.get(given.id).camel()
+
+    async def restart(self, request: web.Request, given: MachineInput) -> dict[str, Any]:
+        """Answers when the machine's daemon does, or when it does not in time."""
+        operation = await self._operator.begin(given.id, Activity.RESTART, by=_by(request))
+        return (await self._operator.wait(operation)).camel()
+
+    async def refresh_code(self, request: web.Request, given: RefreshInput) -> dict[str, Any]:
+        """Answers when it was confirmed what runs. That a machine does not support it is an answer."""
+        result = await self._operator.refresh_code(given.id, by=_by(request), target_ref=given.target_ref)
+        return result.camel()
+
+
+def _by(request: web.Request) -> str:
+    return who(request) or "somebody"
