@@ -124,7 +124,7 @@ class DaytonaProvider:
 
     async def delete(self, ref: str) -> None:
         async with self._sandbox("delete the machine", ref) as sandbox:
-            await sandbox.delete(timeout=self._timeout)
+            await sandbox.delete(timeout=self._timeout, wait=True)
 
     async def preview_url(self, ref: str) -> Preview | None:
         """The link's token changes when a sandbox is started again, so it is asked for each time."""
