@@ -24,6 +24,7 @@ from daemon.control.tokens import MachineTokens, load_key
 from daemon.errors import ConfigurationError
 from daemon.front import MAX_BODY
 from daemon.hosts import Hosts
+from daemon.security_headers import secure
 from daemon.sessions import Sessions
 from daemon.tokens import Tokens, read_secret
 from daemon.triggers import problems, trpc, users
@@ -74,6 +75,7 @@ async def build(settings: ControlSettings, stack: AsyncExitStack) -> Control:
         hosts=Hosts(settings.hosts),
     )
     app = web.Application(middlewares=[audited, problems.problems], client_max_size=MAX_BODY)
+    app.on_response_prepare.append(secure)
     app.router.add_get("/healthz", _healthz)
     add_routes(app, users.routes(users.UserApi(accounts)), gate.authorize)
     table = Procedures(fleet=fleet, operator=operator).table()

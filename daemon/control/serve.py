@@ -12,6 +12,7 @@ import daemon.log
 from daemon.control.app import Control, build
 from daemon.control.settings import ControlSettings
 from daemon.errors import ConfigurationError
+from daemon.limits import LimitedRunner, Limits
 from daemon.supervisor import ExitCode
 
 SHUTDOWN_SECONDS = 5.0
@@ -46,7 +47,7 @@ async def _serve(settings: ControlSettings) -> None:
 async def serve(control: Control) -> None:
     """Until `leaving` is set. Raises OSError when it cannot listen."""
     address = control.settings.listen
-    runner = web.AppRunner(control.app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    runner = LimitedRunner(control.app, limits=Limits(), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
     tasks = [asyncio.create_task(control.fleet.run()), asyncio.create_task(_take_over(control))]
     try:

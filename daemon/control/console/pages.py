@@ -30,17 +30,6 @@ from daemon.web.assets import Assets
 LISTED_UPDATES = 20
 LOG_LINES = 200
 
-_HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-        "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-    ),
-    "Referrer-Policy": "same-origin",  # without one, browsers call the origin of a form null
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
-
 log = get_logger()
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -218,7 +207,7 @@ class Console:
     def _page(self, request: web.Request, template: str, **values: Any) -> web.Response:  # noqa: ANN401 - as render
         allowed = may(request) >= Access.UPDATE
         html = self._templates.render(template, who=who(request), may_update=allowed, **values)
-        return web.Response(text=html, content_type="text/html", headers=_HEADERS)
+        return web.Response(text=html, content_type="text/html", headers={"Cache-Control": "no-store"})
 
     def _view(self, request: web.Request) -> MachineView:
         return self._fleet.get(request.match_info["id"])
