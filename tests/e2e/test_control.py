@@ -122,7 +122,7 @@ def logged_in(started: Browser, url: str) -> Page:
     expect(page.get_by_role("alert")).to_contain_text("opens nothing")
     page.get_by_label("Token").fill(TOKEN)
     page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_role("heading", name="Machines")).to_be_visible()
+    expect(page.get_by_role("heading", name="Machines", exact=True)).to_be_visible()
     return page
 
 
