@@ -167,7 +167,7 @@ class Operator:
         stopped = asyncio.create_task(self._fleet.until(machine, _is_down))
         try:
             await asyncio.wait({working, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if working.done():
+            if working.done() and not await self._has_stopped(machine, working.result()):
                 return working.result()
             message = "the machine stopped during the update; when it starts, it finishes it or goes back by itself"
             return RefreshResult(success=False, outcome="stopped", message=message)
@@ -175,6 +175,10 @@ class Operator:
             for task in (working, stopped):
                 task.cancel()
             await asyncio.gather(working, stopped, return_exceptions=True)
+
+    async def _has_stopped(self, machine: str, result: RefreshResult) -> bool:
+        """Why it does not answer, where it does not."""
+        return result.outcome == "unreachable" and _is_down(await self._fleet.look_again(machine))
 
     async def _restart(self, machine: str) -> RefreshResult:
         provider, found = self._fleet.provided(machine)

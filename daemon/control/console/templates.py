@@ -8,19 +8,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from daemon.control.console import texts
 from daemon.web.assets import Assets
 
-NAMES = (
-    "_history.html",
-    "_list.html",
-    "_logs.html",
-    "_row.html",
-    "_status.html",
-    "_toast.html",
-    "login.html",
-    "machine.html",
-    "machines.html",
-    "problem.html",
-)
-
 
 class Templates:
     def __init__(self, templates: dict[str, Template]) -> None:
@@ -44,5 +31,7 @@ def _read(assets: Assets, os_sha: str) -> dict[str, Template]:
         auto_reload=False,
     )
     environment.filters |= {"ago": texts.ago, "exact": texts.exact, "iso": texts.iso}
+    assets.url("base.css")  # which reads them all
     environment.globals |= {"static": assets.url, "os_sha": os_sha or None}
-    return {name: environment.get_template(name) for name in NAMES}
+    # those too that are only included: nothing is looked for while a page is made
+    return {name: environment.get_template(name) for name in environment.list_templates()}
