@@ -229,7 +229,7 @@ def history_item(update: Update, askers: Mapping[str, str]) -> HistoryItem:
     return HistoryItem(
         id=update.id,
         mark=outcome_mark(update.state.value) if update.state.final else Mark(update.state.value, "busy"),
-        what="Rollback" if update.request.rollback_of else "Refresh",
+        what=_what(update),
         from_commit=update.from_commit,
         to_commit=update.to_commit,
         at=update.started_at,
@@ -238,5 +238,11 @@ def history_item(update: Update, askers: Mapping[str, str]) -> HistoryItem:
         problem=update.error.message if update.error else "",
         files=changes.files if changes else (),
         total=changes.total if changes else 0,
-        can_roll_back=update.state is State.SUCCEEDED,
+        can_roll_back=update.state is State.SUCCEEDED and update.from_commit is not None,
     )
+
+
+def _what(update: Update) -> str:
+    if update.request.rollback_of:
+        return "Rollback"
+    return "Refresh" if update.from_commit else "First sync"
