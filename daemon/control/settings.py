@@ -13,12 +13,12 @@ from daemon.settings import (
     Address,
     HostName,
     Seconds,
-    Token,
     parse_address,
     parse_list,
     read_environment,
     table,
 )
+from daemon.tokens import Token
 
 PREFIX = "CONTROL_"
 
