@@ -112,7 +112,8 @@ name_ignored_order() { # NAME
   for dependency in "$definitions/$1/dependencies.d"/*; do
     dependency=${dependency##*/}
     case $dependency in
-      '*' | base) ;;
+      # the daemon finds the holder whenever it comes
+      '*' | base | refreshd-holder) ;;
       *) say "$1 does not wait for $dependency: plain s6 starts all services at once" ;;
     esac
   done

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import daemon.log
 from daemon import __version__
 from daemon.errors import ConfigurationError
+from daemon.listening import listeners
 from daemon.serve import serve
 from daemon.settings import Settings
 from daemon.supervisor import ExitCode
@@ -63,7 +64,7 @@ def _exit_code(work: Callable[[Settings], Coroutine[Any, Any, int]]) -> int:
 
 
 async def _serve(settings: Settings) -> int:
-    return await serve(settings, partial(assemble, settings))
+    return await serve(settings, listeners(settings, os.environ), partial(assemble, settings))
 
 
 async def _check(settings: Settings) -> int:

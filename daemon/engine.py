@@ -114,7 +114,8 @@ class Engine:
                 self._m.lock.release()
 
     async def stop(self) -> None:
-        """Ends a running update on its way: back to where it was. Returns when nothing of it runs."""
+        """Accepts no update any more, and ends a running one on its way: back to where it was."""
+        self._restarting = True
         if self._busy and self._running:
             self._running.cancel()
             await asyncio.wait({self._running})

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import NoReturn
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from daemon import __version__
 from daemon.errors import RestartingError
@@ -21,14 +22,19 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Front:
-    """One for each process, and `boot_id` proves which process answers. `app` is what the listeners serve."""
+    """One for each process, and `boot_id` proves which process answers. `app` is what the listeners serve.
 
-    def __init__(self, head: Head) -> None:
+    `around` is the outermost middleware. A request waits for the whole application for `patience` seconds.
+    """
+
+    def __init__(self, head: Head, around: Middleware, *, patience: float) -> None:
         self.boot_id = os.urandom(16).hex()
         self._head = head
         self._whole: web.Application | None = None
         self._decided = asyncio.Event()
-        self.app = web.Application(middlewares=[_as_it_is], client_max_size=MAX_BODY)
+        self._patience = patience
+        # without any here aiohttp would skip those of the whole application
+        self.app = web.Application(middlewares=[around], client_max_size=MAX_BODY)
         self.app.router.register_resource(_Everything(self))
         self.app.on_shutdown.append(self._shut_down)
         self.app.on_cleanup.append(self._clean_up)
@@ -45,8 +51,12 @@ class Front:
         self._decided.set()
 
     async def whole(self) -> web.Application | None:
-        """None where there will be none."""
-        await self._decided.wait()
+        """None where there will be none, or not soon."""
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._decided.wait()
+        except TimeoutError:
+            return None
         return self._whole
 
     def is_early(self, request: web.Request) -> bool:
@@ -107,12 +117,6 @@ class _Everything(web.AbstractResource):
 
     def __len__(self) -> int:
         return 2
-
-
-@web.middleware
-async def _as_it_is(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Without one here aiohttp would skip those of the whole application."""
-    return await handler(request)
 
 
 async def _refuse(_: web.Request) -> web.Response:

@@ -1,11 +1,14 @@
 """What `refreshd sync` and `recover` do in the machine, before the daemon serves."""
 
+import os
 from functools import partial
 from typing import NoReturn
 
 from daemon.app import Daemon
 from daemon.commands import assemble, run
 from daemon.errors import RefreshdError
+from daemon.listening import listeners
+from daemon.listening.excuse import excused_after
 from daemon.log import get_logger
 from daemon.models import Update, UpdateRequest
 from daemon.refs import parse_ref
@@ -31,7 +34,11 @@ def main_recover(*, crashing: bool) -> NoReturn:
 
 
 async def _recover(settings: Settings, *, crashing: bool) -> int:
-    machine = await assemble(settings)
+    async with excused_after(settings.queue_timeout, listeners(settings, os.environ).adopt):
+        return await _put_right(await assemble(settings), crashing=crashing)
+
+
+async def _put_right(machine: Daemon, *, crashing: bool) -> int:
     put_back = await machine.recovery.recover(give_up=True)
     if await machine.recovery.stuck():
         return NEEDS_RESCUE

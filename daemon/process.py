@@ -32,7 +32,7 @@ _SECRETS = ("GITHUB_TOKEN", "GITHUB_ACCESS_TOKEN")
 _OURS = "REFRESHD_"
 _MARK = "STARTED_BY_REFRESHD"
 _START_TIME = 19  # of the fields after the name
-_MISLEADING = ("GIT_", "PYTHON", "NODE_ENV", "VIRTUAL_ENV", "UV_PROJECT")
+_MISLEADING = ("GIT_", "PYTHON", "NODE_ENV", "VIRTUAL_ENV", "UV_PROJECT", "S6_FD")
 _HARMLESS_GIT = ("GIT_SSL_", "GIT_HTTP_", "GIT_PROXY_")
 
 log = get_logger()
@@ -85,7 +85,7 @@ class Result:
 
 
 def inherited_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What children get of the daemon's environment: not its secrets, nor what would redirect git, Python or node."""
+    """What children get of the daemon's environment: not its secrets, nor what would mislead them."""
 
     def passes(name: str) -> bool:
         if name.startswith(_HARMLESS_GIT):

@@ -1,12 +1,10 @@
 """The life of one daemon process: listen, recover, verify, be ready, leave quietly."""
 
 import asyncio
-import contextlib
 import json
-import os
 import signal
-import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +15,9 @@ from daemon.errors import VerifyError
 from daemon.files import sweep
 from daemon.front import Front
 from daemon.head import Head
+from daemon.lame_duck import LameDuck
 from daemon.limits import LimitedRunner, Limits
+from daemon.listening import BACKLOG, Listeners
 from daemon.log import get_logger
 from daemon.settings import Settings
 from daemon.starts import STABLE_AFTER
@@ -26,8 +26,7 @@ from daemon.supervisor import ExitCode
 if TYPE_CHECKING:
     from daemon.app import Daemon
 
-SOCKET_MODE = 0o660
-BACKLOG = 1024
+CUT_OFF = 1.0  # seconds for handlers that are ended, to end
 
 log = get_logger()
 
@@ -50,30 +49,41 @@ class AccessLog(AbstractAccessLogger):
         )
 
 
-async def serve(settings: Settings, assemble: Callable[[str], Awaitable["Daemon"]]) -> ExitCode:
+async def serve(settings: Settings, listeners: Listeners, assemble: Callable[[str], Awaitable["Daemon"]]) -> ExitCode:
     """Returns when the process should end. Raises OSError when it cannot listen.
 
     `assemble` is called, with the id of this process, once the first questions are answered: it may take its time.
     """
     await asyncio.to_thread(_make_folders, settings.run_dir, settings.state_dir)
-    front = Front(Head(settings.repo))
+    duck = LameDuck()
+    front = Front(Head(settings.repo), duck.count, patience=settings.queue_timeout)
     runner = LimitedRunner(
         front.app,
         limits=Limits(connections=settings.max_connections),
         access_log_class=AccessLog,
-        shutdown_timeout=settings.restart_timeout,
+        shutdown_timeout=CUT_OFF,
         keepalive_timeout=75,
     )
     await runner.setup()
     try:
-        await _listen(settings, runner)
-        return await _live(await assemble(front.boot_id), front)
+        for listener in await listeners.open():
+            await web.SockSite(runner, listener, backlog=BACKLOG).start()
+        code = await _live(await assemble(front.boot_id), front, listeners)
+        front.refuse()
+        await listeners.stop_accepting()
+        await duck.quiet(partial(_connections, runner), settings.restart_timeout)
+        return code
     finally:
         front.refuse()
         await runner.cleanup()
 
 
-async def _live(daemon: "Daemon", front: Front) -> ExitCode:
+def _connections(runner: web.AppRunner) -> list[asyncio.BaseTransport]:
+    connections = runner.server.connections if runner.server else ()
+    return [connection.transport for connection in connections if connection.transport]
+
+
+async def _live(daemon: "Daemon", front: Front, listeners: Listeners) -> ExitCode:
     supervisor = daemon.supervisor
     log.info("environment detected", **daemon.environment.snake())
     if await daemon.recovery.recover():
@@ -87,9 +97,11 @@ async def _live(daemon: "Daemon", front: Front) -> ExitCode:
         return ExitCode.RESTART
     daemon.ready.set()
     supervisor.ready()
+    keeping = asyncio.create_task(listeners.keep())
     await asyncio.to_thread(_sweep, daemon.settings)
     log.info("daemon is ready", boot_id=daemon.version.boot_id, sha=daemon.version.running_sha)
     await _until_leaving(daemon)
+    keeping.cancel()
     await daemon.engine.stop()
     # an end that was meant is no failed start
     await daemon.starts.clear()
@@ -125,34 +137,6 @@ def _make_folders(run_dir: Path, state_dir: Path) -> None:
     except OSError as error:
         # what reads still works, and each update that is asked for is told
         log.error("state folder cannot be used", path=str(state_dir), error=str(error))  # noqa: TRY400 - it says it all
-
-
-async def _listen(settings: Settings, runner: web.AppRunner) -> None:
-    unix = await asyncio.to_thread(_unix_socket, settings.socket_path)
-    await web.SockSite(runner, unix, backlog=BACKLOG).start()
-    log.info("listening on the Unix socket", path=str(settings.socket_path))
-    if settings.listen:
-        address = settings.listen
-        await web.TCPSite(runner, address.host, address.port, backlog=BACKLOG, reuse_address=True).start()
-        log.info("listening on TCP", address=str(address), token=settings.has_token)
-
-
-def _unix_socket(path: Path) -> socket.socket:
-    """Bound under a temporary name and renamed, so that clients meet the old socket or the new one, never none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with contextlib.suppress(FileNotFoundError):
-        aside.unlink()
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        listener.bind(str(aside))
-        aside.chmod(SOCKET_MODE)
-        aside.replace(path)
-    except OSError:
-        listener.close()
-        raise
-    listener.setblocking(False)  # noqa: FBT003 - the standard library's own signature
-    return listener
 
 
 async def _ask_itself(daemon: "Daemon") -> None:

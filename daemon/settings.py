@@ -160,6 +160,11 @@ class Settings(BaseModel):
         alias="REFRESHD_NOTIFICATION_FD",
         description="Descriptor for the readiness newline; set by the trampoline.",
     )
+    holder: AbsolutePath | None = Field(
+        None,
+        alias="REFRESHD_HOLDER",
+        description="Where the holder of the listening sockets listens; set by the trampoline.",
+    )
     stage_timeout: Seconds = Field(300, alias="REFRESHD_STAGE_TIMEOUT", description="Limit for all network work.")
     apply_timeout: Seconds = Field(120, alias="REFRESHD_APPLY_TIMEOUT", description="Limit for checkout or rsync.")
     install_timeout: Seconds = Field(600, alias="REFRESHD_INSTALL_TIMEOUT", description="Limit for each install.")
@@ -169,6 +174,11 @@ class Settings(BaseModel):
     )
     restart_timeout: Seconds = Field(
         5, alias="REFRESHD_RESTART_TIMEOUT", description="How long requests in flight may take before the exit."
+    )
+    queue_timeout: Seconds = Field(
+        10,
+        alias="REFRESHD_QUEUE_TIMEOUT",
+        description="How long clients wait while code is put back, before they are told to try later.",
     )
     verify_timeout: Seconds = Field(30, alias="REFRESHD_VERIFY_TIMEOUT", description="Limit for the request to itself.")
     snapshots_keep: Annotated[int, Field(ge=1, le=10_000)] = Field(

@@ -14,6 +14,7 @@ import pytest
 
 from daemon.app import Daemon, build
 from daemon.errors import BusyError, CommandFailedError, NoSpaceError, RestartingError
+from daemon.listening import listeners
 from daemon.lock import MachineLock
 from daemon.models import Update
 from daemon.serve import serve
@@ -544,7 +545,7 @@ async def test_a_daemon_that_is_stable_keeps_its_snapshots_within_bounds_and_lea
     async def assembled(_: str) -> Daemon:
         return daemon
 
-    serving = asyncio.create_task(serve(daemon.settings, assembled))
+    serving = asyncio.create_task(serve(daemon.settings, listeners(daemon.settings, {}), assembled))
     folder = tmp_path / "state" / "snapshots" / "refs" / "snapshots"
     await eventually(lambda: len(list(folder.iterdir())) == 1, "one snapshot is left")
     daemon.supervisor.leave()

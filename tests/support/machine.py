@@ -108,7 +108,8 @@ class HostMachine:
     """One machine. An async context manager; nothing of it is left afterwards.
 
     `mounted`: its code comes from a mount, which is the developers' own tree; else from the git server, with a token.
-    Without `readiness` s6 is not told when the daemon serves, as in a machine that somebody scripted.
+    Without `readiness` s6 is not told when the daemon serves, as in a machine that somebody scripted; without `holder`
+    nobody keeps the listening sockets while it restarts.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class HostMachine:
         *,
         mounted: bool = False,
         readiness: bool = True,
+        holder: bool = True,
         files: Mapping[str, str] = WORKSPACE,
         env: Mapping[str, str] | None = None,
     ) -> None:
@@ -130,6 +132,7 @@ class HostMachine:
         self.port = free_port()
         self._root = self.folder / "root"
         self._readiness = readiness
+        self._holder = holder
         self._files = files
         self._more = dict(env or {})
         self._stack = AsyncExitStack()
@@ -193,6 +196,8 @@ class HostMachine:
         shutil.copytree(PROJECT / "s6-overlay", self._root)
         if not self._readiness:
             (self._root / "etc/s6-overlay/s6-rc.d/refreshd/notification-fd").unlink()
+        if not self._holder:
+            shutil.rmtree(self._root / "etc/s6-overlay/s6-rc.d/refreshd-holder")
         (self._root / "opt/refreshd").mkdir(parents=True)
         (self._root / "opt/refreshd/.venv").symlink_to(sys.prefix)
         (self.folder / "token").write_text(TOKEN)

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from daemon.app import Daemon, build
 from daemon.limits import LimitedRunner, Limits
-from daemon.serve import _unix_socket
+from daemon.listening.binding import bind_unix
 from daemon.settings import Settings
 from tests.support.world import git
 
@@ -88,7 +88,7 @@ async def served(folder: Path, *, limits: Limits | None = None, **environ: str) 
     await runner.setup()
     socket = folder / "run" / "refreshd.sock"
     try:
-        await web.SockSite(runner, await asyncio.to_thread(_unix_socket, socket)).start()
+        await web.SockSite(runner, await asyncio.to_thread(bind_unix, socket)).start()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         address = runner.addresses[-1]

@@ -13,8 +13,10 @@ from aiohttp import web
 from daemon import __version__
 from daemon.front import MAX_BODY, Front, Handler
 from daemon.head import Head
+from daemon.lame_duck import LameDuck
 
 COMMIT = "a" * 40
+PATIENCE = 1.5  # seconds
 
 
 @pytest.fixture
@@ -22,7 +24,7 @@ async def front(tmp_path: Path) -> AsyncIterator[Front]:
     """Of a checkout at COMMIT; it listens on the socket `s` of the folder."""
     (tmp_path / ".git").mkdir()
     (tmp_path / ".git" / "HEAD").write_text(f"{COMMIT}\n")
-    front = Front(Head(tmp_path))
+    front = Front(Head(tmp_path), LameDuck().count, patience=PATIENCE)
     runner = web.AppRunner(front.app)
     await runner.setup()
     await web.UnixSite(runner, str(tmp_path / "s")).start()
@@ -126,7 +128,7 @@ async def test_whoever_waits_for_a_process_that_ends_is_told_to_come_again(front
 
 
 async def test_the_whole_is_started_and_ended_with_the_server(tmp_path: Path) -> None:
-    front, seen = Front(Head(tmp_path)), []
+    front, seen = Front(Head(tmp_path), LameDuck().count, patience=60), []
     runner = web.AppRunner(front.app)
     await runner.setup()
     app = whole_application()
@@ -143,3 +145,11 @@ async def test_the_whole_is_started_and_ended_with_the_server(tmp_path: Path) ->
     await front.open(app)
     await runner.cleanup()
     assert seen == ["startup", "shutdown", "cleanup"]
+
+
+async def test_request_that_waited_long_is_told_to_come_again(front: Front, tmp_path: Path) -> None:
+    async with asked(tmp_path, "/things/1") as response:
+        assert response.status == 503
+        assert response.headers["Retry-After"] == "1"
+    await front.open(whole_application())
+    assert (await text(tmp_path, "/things/1"))[0] == 200
