@@ -83,6 +83,7 @@ async def build(settings: Settings, environ: Mapping[str, str], *, boot_id: str 
         environment=environment.name,
         os_sha=settings.os_sha or None,
         last_update=journal.latest,
+        changes=lambda: journal.changes,
         # the image's own copy is of no commit of the checkout
         running_sha=None if settings.rescue else await head.read(),
         boot_id=boot_id,

@@ -4,8 +4,10 @@ Whatever is stored in another way (packed refs, reftable, a symbolic chain) is a
 files that could have changed it are the same.
 """
 
+import os
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +39,20 @@ class Head:
         sha = await self._ask_git()
         self._asked = (key, sha) if _settled(key) else None
         return sha
+
+    def unchanged(self) -> Callable[[], bool]:
+        """Asked later, it tells whether HEAD and its branch are as they are now, in whatever way git stores them."""
+        found = gitdir.find(self._repo)
+        branch = found.branch() if found else None
+        files = [found.folder / "HEAD"] if found else []
+        if found and branch:
+            files += [found.folder / branch, found.common / branch, *_stored(found)]
+        before = tuple(map(_stamp, files))
+
+        def same() -> bool:
+            return tuple(map(_stamp, files)) == before
+
+        return same
 
     async def _ask_git(self) -> str | None:
         from daemon.git import Git  # noqa: PLC0415 - seldom needed for the first answer, and a third of its imports
@@ -73,14 +89,17 @@ def look(repo: Path) -> tuple[_Indirect | None, str | None]:
         loose = gitdir.read(found.folder / branch) or gitdir.read(found.common / branch)
         if loose and (commit := _COMMIT.fullmatch(loose)):
             return None, commit[1].decode()
+    return _Indirect(head, tuple(map(_stamp, (found.folder / "HEAD", *_stored(found))))), None
+
+
+def _stored(found: gitdir.GitDir) -> tuple[Path, ...]:
     common = found.common
-    stored = (common / "packed-refs", common / "reftable" / "tables.list", common / "refs" / "heads")
-    return _Indirect(head, tuple(map(_stamp, (found.folder / "HEAD", *stored)))), None
+    return (common / "packed-refs", common / "reftable" / "tables.list", common / "refs" / "heads")
 
 
 def _stamp(path: Path) -> Stamp:
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116 - a third of the time, and it is asked for with each request
     except OSError:
         return None
     return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

@@ -60,6 +60,11 @@ class Journal:
         self._changed = asyncio.Condition()
         self._changes = 0
 
+    @property
+    def changes(self) -> int:
+        """How often this process has written to any of them."""
+        return self._changes
+
     async def create(self, facts: dict[str, Any]) -> Update:
         """Starts the record of a new update, in state `requested`. Ids sort by age whatever the clock does."""
         update_id = await self._write(self._create, facts)

@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from daemon.log import get_logger
+from daemon.repeat import RepeatingConnection
 
 log = get_logger()
 
@@ -75,7 +76,7 @@ class _Factory:
         return getattr(self._server, name)
 
 
-class _Connection(web.RequestHandler):
+class _Connection(RepeatingConnection):
     """One timer at a time: for the head from the first byte on, then for the body; another one while nobody reads."""
 
     def __init__(self, factory: _Factory, server: web.Server, options: dict[str, Any]) -> None:
@@ -107,6 +108,8 @@ class _Connection(web.RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self.answered_again(data):
+            return
         # who sends half a head and then nothing is idle, which is aiohttp's business
         if not self._in_request and self._timer is None:
             self._await_head()

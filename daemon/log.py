@@ -6,6 +6,8 @@ from typing import Literal
 
 import structlog
 
+_state = {"json at info": False}
+
 
 def configure(log_format: Literal["auto", "json", "pretty"], level: str) -> None:
     """To standard error, where s6-log and `docker logs` read it; what libraries log goes the same way."""
@@ -31,8 +33,14 @@ def configure(log_format: Literal["auto", "json", "pretty"], level: str) -> None
         # modules keep their loggers: a cached one would go on writing to a standard error that was replaced
         cache_logger_on_first_use=False,
     )
+    _state["json at info"] = not pretty and logging.getLevelNamesMapping()[level.upper()] <= logging.INFO
     # used by records that no handler takes, so a program or a test that has handlers of its own keeps them
     logging.lastResort = _Foreign(logging.WARNING)
+
+
+def writes_json_at_info() -> bool:
+    """For the one line that is too frequent for structlog."""
+    return _state["json at info"]
 
 
 def _sentence_first(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

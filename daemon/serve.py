@@ -4,21 +4,21 @@ import asyncio
 import json
 import signal
 from collections.abc import Awaitable, Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiohttp import web
-from aiohttp.abc import AbstractAccessLogger
 
+from daemon.access_log import AccessLog, flush
 from daemon.errors import VerifyError
 from daemon.files import sweep
 from daemon.front import Front
 from daemon.head import Head
 from daemon.lame_duck import LameDuck
 from daemon.limits import LimitedRunner, Limits
-from daemon.listening import BACKLOG, Listeners
+from daemon.listening import Listeners
 from daemon.log import get_logger
+from daemon.repeat import RepeatingConnection
 from daemon.settings import Settings
 from daemon.starts import STABLE_AFTER
 from daemon.supervisor import ExitCode
@@ -27,26 +27,9 @@ if TYPE_CHECKING:
     from daemon.app import Daemon
 
 CUT_OFF = 1.0  # seconds for handlers that are ended, to end
+KEEP_ALIVE = 75.0  # seconds that a connection may be idle
 
 log = get_logger()
-
-
-class AccessLog(AbstractAccessLogger):
-    """One line per request; the path without its query, which may hold a caller's input."""
-
-    @property
-    def enabled(self) -> bool:
-        return True
-
-    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
-        log.info(
-            "request answered",
-            method=request.method,
-            path=request.path,
-            status=response.status,
-            peer=request.remote or "unix",
-            seconds=round(time, 4),
-        )
 
 
 async def serve(settings: Settings, listeners: Listeners, assemble: Callable[[str], Awaitable["Daemon"]]) -> ExitCode:
@@ -62,25 +45,43 @@ async def serve(settings: Settings, listeners: Listeners, assemble: Callable[[st
         limits=Limits(connections=settings.max_connections),
         access_log_class=AccessLog,
         shutdown_timeout=CUT_OFF,
-        keepalive_timeout=75,
+        keepalive_timeout=KEEP_ALIVE,
     )
     await runner.setup()
+    connections = Connections(runner)
     try:
-        for listener in await listeners.open():
-            await web.SockSite(runner, listener, backlog=BACKLOG).start()
+        await listeners.serve(runner.server)
         code = await _live(await assemble(front.boot_id), front, listeners)
         front.refuse()
         await listeners.stop_accepting()
-        await duck.quiet(partial(_connections, runner), settings.restart_timeout)
+        connections.forget()
+        await duck.quiet(connections.open, settings.restart_timeout)
         return code
     finally:
         front.refuse()
+        listeners.close()
         await runner.cleanup()
+        flush()
 
 
-def _connections(runner: web.AppRunner) -> list[asyncio.BaseTransport]:
-    connections = runner.server.connections if runner.server else ()
-    return [connection.transport for connection in connections if connection.transport]
+class Connections:
+    """Those of a runner, as they are when it is asked."""
+
+    def __init__(self, runner: LimitedRunner) -> None:
+        self._runner = runner
+
+    def open(self) -> list[asyncio.BaseTransport]:
+        return [connection.transport for connection in self._all() if connection.transport]
+
+    def forget(self) -> None:
+        """No answer is repeated any more: each has to say now that its connection closes."""
+        for connection in self._all():
+            if isinstance(connection, RepeatingConnection):
+                connection.forget()
+
+    def _all(self) -> list[web.RequestHandler]:
+        found: list[web.RequestHandler] = self._runner.server.connections
+        return found
 
 
 async def _live(daemon: "Daemon", front: Front, listeners: Listeners) -> ExitCode:

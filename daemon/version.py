@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from daemon import __version__
 from daemon.errors import RefreshdError
@@ -45,8 +46,18 @@ class Dirty:
         return bool(result.stdout), moment
 
 
+class Report(NamedTuple):
+    """`holds` tells whether it would be the same now; false, in any case, once the look at the tree is too old."""
+
+    version: Version
+    holds: Callable[[], bool]
+
+
 class VersionReporter:
-    """Answers `getVersion`. `boot_id` is new in each process: it alone proves that another process answers."""
+    """Answers `getVersion`. `boot_id` is new in each process: it alone proves that another process answers.
+
+    `changes` counts the writes to the journal; those of other processes are seen within a second.
+    """
 
     def __init__(
         self,
@@ -56,6 +67,7 @@ class VersionReporter:
         environment: str,
         os_sha: str | None,
         last_update: Callable[[], Awaitable[Update | None]],
+        changes: Callable[[], int],
         running_sha: str | None,
         boot_id: str = "",
     ) -> None:
@@ -66,9 +78,25 @@ class VersionReporter:
         self._environment = environment
         self._os_sha = os_sha
         self._last_update = last_update
+        self._changes = changes
         self._started_at = now()
+        self._making = asyncio.Lock()
+        self._made: Report | None = None
 
-    async def report(self) -> Version:
+    async def report(self) -> Report:
+        """The one made before, as long as it holds: many callers cost as much as one."""
+        async with self._making:
+            if self._made is None or not self._made.holds():
+                # first what it depends on: a change while it is made must not be missed
+                began, changes, head_unchanged = time.monotonic(), self._changes(), self.head.unchanged()
+
+                def holds() -> bool:
+                    return time.monotonic() - began < DIRTY_FOR and self._changes() == changes and head_unchanged()
+
+                self._made = Report(await self._make(), holds)
+            return self._made
+
+    async def _make(self) -> Version:
         sha = await self.head.read()
         dirty, dirty_at = await self._dirty.look(sha) if sha else (None, None)
         last = await self._last_update()

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 
-from daemon.listening.binding import BACKLOG
 from daemon.listening.holder import Holder, handed_on
 from daemon.listening.listeners import Listeners
 from daemon.settings import Settings
 
-__all__ = ["BACKLOG", "Listeners", "listeners"]
+__all__ = ["Listeners", "listeners"]
 
 
 def listeners(settings: Settings, environ: Mapping[str, str]) -> Listeners:

@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from daemon.errors import RefreshdError
-from daemon.listening.binding import bind_tcp, bind_unix, identity
+from daemon.listening.binding import BACKLOG, bind_tcp, bind_unix, identity
 from daemon.listening.holder import Holder
 from daemon.log import get_logger
 from daemon.settings import Address
@@ -31,6 +31,7 @@ class Listeners:
         self._holder = holder
         self._handed_on = dict(handed_on)
         self._open: dict[str, socket.socket] = {}
+        self._servers: list[asyncio.Server] = []
 
     def adopt(self) -> list[socket.socket]:
         """What the holder handed on and is still wanted. Blocks for a look at the socket file."""
@@ -55,6 +56,12 @@ class Listeners:
         )
         return list(self._open.values())
 
+    async def serve(self, connection: Callable[[], asyncio.Protocol]) -> None:
+        """Accepts on all of them. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        for listener in await self.open():
+            self._servers.append(await loop.create_server(connection, sock=listener, backlog=BACKLOG))
+
     async def stop_accepting(self) -> None:
         """Who connects from now on waits in the kernel's queue. Returns when all that were accepted have a protocol."""
         loop = asyncio.get_running_loop()
@@ -63,6 +70,11 @@ class Listeners:
         # a server that is closed while it accepts drops whom it has just accepted: asyncio takes three rounds for that
         for _ in range(5):
             await asyncio.sleep(0)
+
+    def close(self) -> None:
+        """Of this process; the holder has its own."""
+        for server in self._servers:
+            server.close()
 
     async def keep(self) -> None:
         """Sees to it that the holder has them, also after it was restarted; until cancelled."""

@@ -21,6 +21,7 @@ from daemon.errors import (
 )
 from daemon.journal import Journal
 from daemon.models import Health, Plan, Update, UpdatePage, UpdateRequest, Version
+from daemon.repeat import HOLDS
 from daemon.supervisor import Supervisor
 from daemon.triggers import streams
 from daemon.triggers.bodies import Page, Resume, RollbackBody, UpdateBody, read, read_body, read_query
@@ -64,7 +65,7 @@ class RestApi:
 
     async def version(self, request: web.Request) -> web.Response:
         """With an ETag of everything but the moment at which the working tree was looked at."""
-        report = await self._version.report()
+        report, request[HOLDS] = await self._version.report()
         headers = {"ETag": _etag(report), "Cache-Control": "no-cache"}
         if headers["ETag"] in request.headers.get("If-None-Match", ""):
             return web.Response(status=304, headers=headers)

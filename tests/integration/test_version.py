@@ -170,9 +170,10 @@ async def test_an_update_is_available_when_the_control_plane_runs_another_commit
         environment="daytona",
         os_sha=sha if os_sha == "same" else os_sha,
         last_update=no_update,
+        changes=lambda: 0,
         running_sha=sha,
     )
-    report = await reporter.report()
+    report = (await reporter.report()).version
     assert report.update_available is available
     assert (report.sha, report.running.sha, report.on_disk.sha, report.dirty) == (sha, sha, sha, False)
 
@@ -185,8 +186,14 @@ async def test_what_runs_stays_what_it_was_when_the_disk_moves_on(repo: Path) ->
         return None
 
     reporter = VersionReporter(
-        repo=repo, head=head, environment="daytona", os_sha=None, last_update=no_update, running_sha=running
+        repo=repo,
+        head=head,
+        environment="daytona",
+        os_sha=None,
+        last_update=no_update,
+        changes=lambda: 0,
+        running_sha=running,
     )
     sha = commit(repo, "two")
-    report = await reporter.report()
+    report = (await reporter.report()).version
     assert (report.sha, report.on_disk.sha, report.running.sha) == (sha, sha, running)

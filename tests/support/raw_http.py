@@ -46,6 +46,10 @@ class Connection:
         self._writer.write(f"{line} HTTP/1.1\r\n{head}\r\n".encode() + body)
         await self._writer.drain()
 
+    async def send_raw(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
     async def response(self, *, without_body: bool = False) -> RawResponse:
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:-2])}

@@ -133,7 +133,7 @@ class S6:
 
     async def kill(self) -> None:
         """Nothing of the tree is left when it returns, not even what left its session."""
-        while pids := await asyncio.to_thread(self._pids):
+        while pids := await asyncio.to_thread(self.pids):
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -145,7 +145,7 @@ class S6:
         assert self._root is not None, "not entered"
         return self._root
 
-    def _pids(self) -> list[int]:
+    def pids(self) -> list[int]:
         mark = f"{_MARK}={self._mark}".encode()
         return [int(proc.name) for proc in Path("/proc").glob("[0-9]*") if mark in _environ(proc).split(b"\0")]
 
