@@ -1,8 +1,10 @@
-"""Binding: the Unix socket under a name that is never free, TCP at each address of its host."""
+"""Binding: the Unix socket under a name that is never free, TCP at each address of its host. And accepting no more."""
 
+import asyncio
 import contextlib
 import os
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 
 from daemon.settings import Address
@@ -63,3 +65,15 @@ def identity(path: Path) -> str | None:
         return None
     # an inode number alone may be given out again
     return f"{status.st_dev:x}.{status.st_ino:x}.{status.st_mtime_ns:x}"
+
+
+async def stop_accepting(listeners: Iterable[socket.socket]) -> None:
+    """Returns when all that were accepted so far have a protocol.
+
+    A server that is closed while it accepts drops whom it has just accepted: asyncio takes three rounds for that.
+    """
+    loop = asyncio.get_running_loop()
+    for listener in listeners:
+        loop.remove_reader(listener)
+    for _ in range(5):
+        await asyncio.sleep(0)

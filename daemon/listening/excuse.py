@@ -6,6 +6,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 
+from daemon.listening.binding import stop_accepting
 from daemon.log import get_logger
 
 RETRY_AFTER = 5  # seconds
@@ -35,7 +36,10 @@ log = get_logger()
 
 @contextlib.asynccontextmanager
 async def excused_after(seconds: float, adopt: Callable[[], Sequence[socket.socket]]) -> AsyncIterator[None]:
-    """While the body runs: for `seconds` clients wait in the kernel's queue, later ones are told to come again."""
+    """While the body runs: for `seconds` clients wait in the kernel's queue, later ones are told to come again.
+
+    What `adopt` returns is closed in the end; the daemon that comes next has its own from the holder.
+    """
     excusing = asyncio.create_task(_Excuse().give(seconds, adopt))
     try:
         yield
@@ -56,10 +60,12 @@ class _Excuse:
         try:
             with contextlib.ExitStack() as stack:
                 for listener in listeners:
-                    # a copy: the server closes what it listens on, and the daemon is to have it next
-                    server = await asyncio.start_server(self._accept, sock=listener.dup(), limit=_LONGEST_HEAD)
+                    server = await asyncio.start_server(self._accept, sock=listener, limit=_LONGEST_HEAD)
                     stack.callback(server.close)
-                await asyncio.Event().wait()
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    await stop_accepting(listeners)
         finally:
             if self._answering:
                 await asyncio.wait(self._answering, timeout=_LAST_ANSWERS)

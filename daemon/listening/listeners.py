@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from daemon.errors import RefreshdError
-from daemon.listening.binding import BACKLOG, bind_tcp, bind_unix, identity
+from daemon.listening.binding import BACKLOG, bind_tcp, bind_unix, identity, stop_accepting
 from daemon.listening.holder import Holder
 from daemon.log import get_logger
 from daemon.settings import Address
@@ -63,13 +63,8 @@ class Listeners:
             self._servers.append(await loop.create_server(connection, sock=listener, backlog=BACKLOG))
 
     async def stop_accepting(self) -> None:
-        """Who connects from now on waits in the kernel's queue. Returns when all that were accepted have a protocol."""
-        loop = asyncio.get_running_loop()
-        for listener in self._open.values():
-            loop.remove_reader(listener)
-        # a server that is closed while it accepts drops whom it has just accepted: asyncio takes three rounds for that
-        for _ in range(5):
-            await asyncio.sleep(0)
+        """Who connects from now on waits in the kernel's queue."""
+        await stop_accepting(self._open.values())
 
     def close(self) -> None:
         """Of this process; the holder has its own."""

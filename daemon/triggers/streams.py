@@ -1,6 +1,7 @@
 """Server-sent events: one way to send them, for REST and for tRPC."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from daemon.log import get_logger
 PING_EVERY = 15.0  # seconds; proxies close a stream that is silent for longer
 SEND_TIMEOUT = 30.0  # seconds that a reader may leave unread what was sent
 RETRY = 300  # milliseconds after which a reader comes back; a restart takes about as long
+LEAVING = "leaving"  # the name of the event that tells readers to come back
 
 MEDIA_TYPE = "text/event-stream"
 
@@ -45,11 +47,19 @@ async def stream(
             await asyncio.wait({left, sending}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             left.cancel()
+            cut = not sending.done()
             sending.cancel()
             await asyncio.gather(sending, left, return_exceptions=True)
+        if cut:
+            await _send(response, _told())
     if leaving.is_set():
         response.force_close()
     return response
+
+
+async def _told() -> AsyncIterator[ServerEvent]:
+    """Without an id: readers resume after the last event that had one."""
+    yield ServerEvent(json.dumps({"retry_after_ms": RETRY}), LEAVING, retry=RETRY)
 
 
 async def _send(response: EventSourceResponse, events: AsyncIterator[ServerEvent]) -> None:

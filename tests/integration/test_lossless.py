@@ -1,12 +1,14 @@
 """No request is lost while the machine refreshes its code, is restarted, or dies: real s6, real sockets."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
 import stat
 from collections.abc import AsyncIterator
 
+import aiohttp
 import pytest
 
 from daemon.client import Client
@@ -71,6 +73,31 @@ async def test_without_a_holder_requests_are_lost_and_counted() -> None:
             await machine.service.wait_ready_again(pid)
         assert tally.failed
         assert "no holder keeps the listening sockets" in machine.log()
+
+
+async def read_events(machine: HostMachine, update_id: str, after: str) -> list[dict[str, str]]:
+    """The fields of each event of one stream, until the daemon ends it."""
+    connector = aiohttp.UnixConnector(path=str(machine.socket))
+    url, headers = f"http://localhost/api/v1/updates/{update_id}/events", {"Last-Event-ID": after}
+    async with aiohttp.ClientSession(connector=connector) as session, session.get(url, headers=headers) as response:
+        assert response.status == 200
+        text = await response.text()
+    blocks = [block for block in text.split("\n\n") if "event: " in block]
+    return [dict(line.split(": ", 1) for line in block.splitlines()) for block in blocks]
+
+
+async def test_event_stream_is_told_of_the_restart_and_resumed_without_gap_or_repeat(machine: HostMachine) -> None:
+    commit = await asyncio.to_thread(machine.upstream.commit, {"file": "streamed\n"})
+    async with Client(socket=machine.socket) as client:
+        update_id = (await client.update(commit)).id
+    events = await read_events(machine, update_id, "0")
+    assert events[-1]["event"] == "leaving"
+    while events[-1]["event"] != "end":
+        last = [event["id"] for event in events if "id" in event][-1]
+        events += await read_events(machine, update_id, last)
+    numbers = [int(event["id"]) for event in events if event["event"] == "entry"]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert json.loads(events[-1]["data"])["state"] == "succeeded"
 
 
 async def test_killed_daemon_loses_nothing_that_was_queued(machine: HostMachine) -> None:

@@ -132,7 +132,7 @@ async def ask(where: tuple[str, int]) -> bytes:
 
 async def test_clients_are_told_to_come_again_when_they_waited_long() -> None:
     (tcp,) = bind_tcp(ANY_PORT)
-    async with excused_after(0.05, lambda: [tcp]):
+    async with excused_after(0.05, lambda: [tcp.dup()]):
         answer = await asyncio.wait_for(ask(tcp.getsockname()), 5)
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b"\r\nRetry-After: 5\r\n" in answer
@@ -142,7 +142,7 @@ async def test_clients_are_told_to_come_again_when_they_waited_long() -> None:
 async def test_clients_wait_at_first_and_the_next_listener_has_them() -> None:
     (tcp,) = bind_tcp(ANY_PORT)
     waiting = asyncio.create_task(ask(tcp.getsockname()))
-    async with excused_after(60, lambda: [tcp]):
+    async with excused_after(60, lambda: [tcp.dup()]):
         done, _ = await asyncio.wait({waiting}, timeout=0.2)
         assert not done
     connection, _ = await asyncio.get_running_loop().sock_accept(tcp)
@@ -155,7 +155,7 @@ async def test_clients_wait_at_first_and_the_next_listener_has_them() -> None:
 
 async def test_socket_is_still_listened_on_after_excuses() -> None:
     (tcp,) = bind_tcp(ANY_PORT)
-    async with excused_after(0.01, lambda: [tcp]):
+    async with excused_after(0.01, lambda: [tcp.dup()]):
         await ask(tcp.getsockname())
     with socket.create_connection(tcp.getsockname()):
         connection, _ = await asyncio.get_running_loop().sock_accept(tcp)
