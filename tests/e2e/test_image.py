@@ -106,6 +106,21 @@ async def test_machine_without_code_is_healthy(start_machine: StartMachine) -> N
     await until_healthy(await start_machine())
 
 
+async def test_restarted_daemon_gets_its_listening_sockets_from_the_holder(start_machine: StartMachine) -> None:
+    """With the s6 of the image, as the unprivileged user, and from the socket file to the port."""
+    machine = await start_machine()
+    await until_logged(machine, "are kept by the holder")
+    await machine.exec("s6-svc", "-r", "/run/refreshd/service/refreshd")
+    await until_logged(machine, '"taken_from_holder": 2, "bound": 0')
+    await machine.exec("curl", "--fail", "--silent", "http://127.0.0.1:3000/healthz")
+
+
+async def until_logged(machine: Machine, text: str) -> None:
+    async with asyncio.timeout(60):
+        while text not in await machine.logs():  # noqa: ASYNC110 - another machine's log
+            await asyncio.sleep(0.2)
+
+
 async def test_machine_with_a_mount_has_the_hosts_code_before_it_is_healthy(
     start_machine: StartMachine, host: Path
 ) -> None:
@@ -168,9 +183,7 @@ async def test_daemons_words_are_in_docker_logs_and_in_the_rotated_log(
     start_machine: StartMachine, checkout: Path
 ) -> None:
     machine = await started(start_machine, checkout, serve={"say": "a line of the daemon"})
-    async with asyncio.timeout(20):
-        while "a line of the daemon\n" not in await machine.logs():  # noqa: ASYNC110 - another machine's log
-            await asyncio.sleep(0.1)
+    await until_logged(machine, "a line of the daemon\n")
     assert (await machine.exec("cat", "/var/log/refreshd/current")).stdout.endswith("  a line of the daemon\n")
 
 

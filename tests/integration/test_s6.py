@@ -179,7 +179,8 @@ def overlay_machine(machine: MachineRoot) -> S6:
     execlineb = shutil.which("execlineb")
     command.write_text(f"#!{execlineb} -S0\nemptyenv -p\ns6-envdir -Lf -- {contenv}\nexec\n$@\n")
     command.chmod(0o755)
-    shutil.copytree(machine.definitions / "refreshd", machine.scan / "refreshd")
+    for service in ("refreshd", "refreshd-holder"):
+        shutil.copytree(machine.definitions / service, machine.scan / service)
     bare = {name: machine.env[name] for name in ("PATH", "MACHINE_ROOT")}
     return S6(machine.scan, env=bare, output=machine.folder / "container.log")
 
@@ -188,6 +189,14 @@ async def test_container_environment_is_restored_under_s6_overlay(machine: Machi
     async with overlay_machine(machine) as s6:
         await s6.service("refreshd").wait_ready()
         assert machine.starts("serve")[0]["environment"]["ITERATE_REPO"] == str(machine.repo)
+
+
+async def test_daemon_finds_the_holder_under_s6_overlay(machine: MachineRoot) -> None:
+    async with overlay_machine(machine) as s6:
+        await s6.service("refreshd-holder").wait_ready()
+        await s6.service("refreshd").wait_ready()
+        holder = Path(machine.starts("serve")[0]["environment"]["REFRESHD_HOLDER"])
+        assert holder.is_socket()
 
 
 async def test_first_start_under_s6_overlay_syncs_once_before_the_daemon(machine: MachineRoot) -> None:
@@ -219,6 +228,11 @@ def test_logger_and_daemon_name_each_other() -> None:
     services = DEFINITIONS / "s6-rc.d"
     assert (services / "refreshd/producer-for").read_text() == "refreshd-log\n"
     assert (services / "refreshd-log/consumer-for").read_text() == "refreshd\n"
+
+
+def test_daemon_is_started_after_the_holder() -> None:
+    assert (DEFINITIONS / "s6-rc.d/refreshd/dependencies.d/refreshd-holder").exists()
+    assert (DEFINITIONS / "s6-rc.d/refreshd-holder/type").read_text() == "longrun\n"
 
 
 def test_user_bundle_holds_the_pipeline() -> None:
