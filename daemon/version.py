@@ -83,7 +83,10 @@ class VersionReporter:
         self._making = asyncio.Lock()
         self._made: Report | None = None
 
-    async def report(self) -> Report:
+    async def report(self) -> Version:
+        return (await self.current()).version
+
+    async def current(self) -> Report:
         """The one made before, as long as it holds: many callers cost as much as one."""
         async with self._making:
             if self._made is None or not self._made.holds():

@@ -65,7 +65,7 @@ class RestApi:
 
     async def version(self, request: web.Request) -> web.Response:
         """With an ETag of everything but the moment at which the working tree was looked at."""
-        report, request[HOLDS] = await self._version.report()
+        report, request[HOLDS] = await self._version.current()
         headers = {"ETag": _etag(report), "Cache-Control": "no-cache"}
         if headers["ETag"] in request.headers.get("If-None-Match", ""):
             return web.Response(status=304, headers=headers)

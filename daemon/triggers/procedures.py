@@ -39,7 +39,7 @@ class RollbackInput(BaseModel):
 
 def table(*, engine: Engine, version: VersionReporter) -> Mapping[str, Procedure]:
     async def get_version(request: web.Request, _input: None) -> dict[str, Any]:
-        report = await version.report()
+        report = await version.current()
         if request.rel_url.raw_path.endswith("/getVersion"):
             # no other call answers in the same response
             request[HOLDS] = report.holds

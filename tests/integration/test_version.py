@@ -173,7 +173,7 @@ async def test_an_update_is_available_when_the_control_plane_runs_another_commit
         changes=lambda: 0,
         running_sha=sha,
     )
-    report = (await reporter.report()).version
+    report = await reporter.report()
     assert report.update_available is available
     assert (report.sha, report.running.sha, report.on_disk.sha, report.dirty) == (sha, sha, sha, False)
 
@@ -195,5 +195,5 @@ async def test_what_runs_stays_what_it_was_when_the_disk_moves_on(repo: Path) ->
         running_sha=running,
     )
     sha = commit(repo, "two")
-    report = (await reporter.report()).version
+    report = await reporter.report()
     assert (report.sha, report.on_disk.sha, report.running.sha) == (sha, sha, running)
