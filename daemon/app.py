@@ -26,6 +26,8 @@ from daemon.journal import Journal
 from daemon.lock import MachineLock
 from daemon.logs import Places
 from daemon.machinery import Machinery
+from daemon.metrics.tally import Tally, counting
+from daemon.metrics.totals import Totals
 from daemon.models import Update
 from daemon.pipeline import Pipeline
 from daemon.recovery import Recovery
@@ -43,7 +45,7 @@ from daemon.sources.snapshot import SnapshotSource
 from daemon.starts import Starts
 from daemon.supervisor import Supervisor
 from daemon.tokens import Tokens, read_secret
-from daemon.triggers import http, logs, page, problems, procedures, routes, status, trpc
+from daemon.triggers import http, logs, metrics, page, problems, procedures, routes, status, trpc
 from daemon.triggers import snapshots as snapshot_routes
 from daemon.triggers import users as user_routes
 from daemon.undo import Undo
@@ -126,7 +128,8 @@ async def build(settings: Settings, environ: Mapping[str, str], *, boot_id: str 
         sessions=Sessions(settings.state_dir / "session.key"),
         hosts=Hosts(settings.hosts),
     )
-    app = web.Application(middlewares=[audited, problems.problems], client_max_size=MAX_BODY)
+    tally = Tally()
+    app = web.Application(middlewares=[counting(tally), audited, problems.problems], client_max_size=MAX_BODY)
     app.on_response_prepare.append(secure)
     rest = http.RestApi(
         environment=environment,
@@ -150,11 +153,19 @@ async def build(settings: Settings, environ: Mapping[str, str], *, boot_id: str 
         start_limit=settings.check_timeout + settings.verify_timeout,
         born=time.monotonic(),
     )
+    counts = metrics.MetricsApi(
+        totals=Totals(settings.state_dir / "metrics.json", journal),
+        tally=tally,
+        version=version,
+        supervisor=supervisor,
+        ready=ready,
+    )
     table = (
         *http.routes(rest),
         *snapshot_routes.routes(snapshot_routes.SnapshotApi(shelf)),
         *logs.routes(logs.LogApi(Places(settings.log_dir, scan), supervisor)),
         *status.routes(status.StatusApi(health)),
+        *metrics.routes(counts),
         *user_routes.routes(user_routes.UserApi(users)),
     )
     routes.add_routes(app, table, gate.authorize)

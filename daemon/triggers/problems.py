@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from daemon.errors import InternalError, RefreshdError
 from daemon.log import get_logger
+from daemon.metrics.tally import note_refusal
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -46,6 +47,7 @@ async def problems(
 
 
 def problem(error: RefreshdError) -> web.Response:
+    note_refusal(error.code)
     response = _response(document(error))
     response.headers.update(error.headers)
     return response

@@ -6,6 +6,7 @@ from enum import Enum
 from types import MappingProxyType
 
 from daemon.errors import RefreshdError
+from daemon.metrics.tally import note_refusal
 
 
 class Code(Enum):
@@ -62,5 +63,6 @@ class TrpcError(Exception):
 
 def from_refreshd(error: RefreshdError) -> TrpcError:
     """A status that tRPC has no name for becomes the general one of its class (507: INTERNAL_SERVER_ERROR)."""
+    note_refusal(error.code)
     general = Code.INTERNAL_SERVER_ERROR if error.status >= _LOWEST_SERVER_ERROR else Code.BAD_REQUEST
     return TrpcError(_BY_STATUS.get(error.status, general), str(error), error.code, error.headers)

@@ -1,12 +1,16 @@
 """The machine's page in a real browser, through real updates under s6."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from playwright.async_api import Page, expect
 
+from daemon.models import Problem
+from daemon.states import Event
 from tests.support.browser import context
 from tests.support.machine import IGNORED, TOKEN, HostMachine
+from tests.support.running import served
 
 PATIENCE = 30_000  # milliseconds, for a machine that is busy with other tests
 WITHOUT_PNPM = {".gitignore": IGNORED}
@@ -65,6 +69,29 @@ async def test_an_update_is_followed_through_the_restart_and_back_again(machine:
         await expect(heading).to_contain_text(target[:12])
         assert await page.evaluate("window.same") is True
         assert problems == []
+
+
+async def test_a_narrow_phone_shows_everything_without_scrolling_sideways(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    async with (
+        served(tmp_path, REFRESHD_TOKEN=TOKEN) as machine,
+        context(viewport={"width": 320, "height": 700}) as own,
+    ):
+        journal = machine.daemon.journal
+        request = {"target_ref": f"refs/heads/{'long-name-' * 20}", "trigger": "rest"}
+        update = await journal.create({"request": request})
+        error = Problem(code="remote_failed", message="m" * 200, detail="d" * 500).snake()
+        await journal.advance(update.id, Event.FAIL, error=error)
+        page = await own.new_page()
+        await page.goto(machine.tcp_url)
+        assert await page.evaluate("document.documentElement.scrollWidth") == 320
+        await page.get_by_label("Token").fill(TOKEN)
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("heading", name="History")).to_be_visible()
+        for summary in await page.locator("summary").all():
+            await summary.click()
+        await expect(page.locator("#log pre")).to_be_visible()
+        assert await page.evaluate("document.documentElement.scrollWidth") == 320
 
 
 async def test_without_scripts_forms_and_a_page_that_loads_itself_again_do(machine: HostMachine) -> None:

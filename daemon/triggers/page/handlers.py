@@ -12,6 +12,7 @@ from daemon.engine import Engine
 from daemon.errors import RefreshdError, UnauthorizedError, UnsupportedMediaTypeError
 from daemon.health.reporting import HealthReporter
 from daemon.journal import Journal
+from daemon.metrics.tally import note_refusal
 from daemon.models import UpdateRequest
 from daemon.refs import parse_ref
 from daemon.triggers.page.templates import Templates
@@ -88,6 +89,7 @@ class Page:
 
     async def _door(self, error: RefreshdError, refusal: str) -> web.Response:
         """The page for who may not come in; with a form where a token would help."""
+        note_refusal(error.code)
         # the machine's name is for those who may read
         values = {"host": "", "refusal": refusal, "may_log_in": error.status in {401, 429}}
         text = await asyncio.to_thread(self._templates.render, "login.html", **values)
@@ -123,6 +125,8 @@ class Page:
     async def _content(
         self, request: web.Request, error: RefreshdError | None = None, target: str | None = None
     ) -> web.Response:
+        if error:
+            note_refusal(error.code)
         status, updates = await asyncio.gather(self._health.report(), self._journal.history(_LISTED))
         text = await asyncio.to_thread(
             self._templates.render,
