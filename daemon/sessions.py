@@ -14,7 +14,7 @@ from aiohttp import web
 from itsdangerous import BadData, URLSafeTimedSerializer
 
 from daemon.errors import ConfigurationError
-from daemon.files import write_atomically
+from daemon.files import refusals_named, write_atomically
 from daemon.hosts import asked_authority
 from daemon.lock import held
 
@@ -81,8 +81,8 @@ def _is_https(request: web.Request) -> bool:
 
 
 def _key(path: Path) -> bytes:
-    """Made when it is first needed, readable for the daemon alone."""
-    with held(path.with_suffix(".lock")):
+    """Made when it is first needed, readable for the daemon alone. Raises SystemCallError, ConfigurationError."""
+    with refusals_named(path), held(path.with_suffix(".lock")):
         if not path.exists():
             write_atomically(path, secrets.token_bytes(_KEY_BYTES))
         key = path.read_bytes()

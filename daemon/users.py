@@ -18,7 +18,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from daemon.errors import ConfigurationError, LastUserError, NotFoundError, TakenError, UserNameError
-from daemon.files import write_atomically
+from daemon.files import refusals_named, write_atomically
 from daemon.lock import held
 from daemon.models import Issued, Role, Shape, User, now
 
@@ -126,15 +126,17 @@ class Users:
         return self._change(change)
 
     def _change(self, change: Callable[[Accounts], T]) -> T:
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        """Raises SystemCallError and NoSpaceError with the old accounts untouched."""
         lock = self._path.with_suffix(".lock")
-        with held(lock):
-            _give_to_owner(lock)
-            accounts = self._read()
-            result = change(accounts)
-            content = _File(users=tuple(accounts.values())).snake()
-            write_atomically(self._path, json.dumps(content, indent=1).encode() + b"\n")
-            _give_to_owner(self._path)
+        with refusals_named(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with held(lock):
+                _give_to_owner(lock)
+                accounts = self._read()
+                result = change(accounts)
+                content = _File(users=tuple(accounts.values())).snake()
+                write_atomically(self._path, json.dumps(content, indent=1).encode() + b"\n")
+                _give_to_owner(self._path)
         return result
 
     def _look(self) -> tuple[int, ...] | None:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from daemon.lock import MachineLock
+from daemon.errors import SystemCallError
+from daemon.lock import MachineLock, held
 
 HOLDER = """
-import sys; from pathlib import Path; from daemon.lock import MachineLock
+import sys; from pathlib import Path; from daemon.lock import MachineLock, held
 lock = MachineLock(Path(sys.argv[1])); print(lock.acquire(), flush=True); sys.stdin.read()
 """
 
@@ -40,6 +41,13 @@ def test_a_holder_that_was_killed_holds_nothing(tmp_path: Path) -> None:
 
 def test_a_link_in_place_of_the_lock_is_refused(tmp_path: Path) -> None:
     (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OSError, match="symbolic link"):
+    with pytest.raises(SystemCallError, match="symbolic link"):
         MachineLock(tmp_path / "lock").acquire()
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_who_waits_for_a_short_lock_gives_up_in_the_end(tmp_path: Path) -> None:
+    with held(tmp_path / "lock"), pytest.raises(TimeoutError, match="is locked"), held(tmp_path / "lock", patience=0.1):
+        pass
+    with held(tmp_path / "lock", patience=0):
+        pass

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from daemon.errors import ConfigurationError, LastUserError, NotFoundError, TakenError, UserNameError
+from daemon.errors import (
+    ConfigurationError,
+    LastUserError,
+    NotFoundError,
+    SystemCallError,
+    TakenError,
+    UserNameError,
+)
 from daemon.models import Role
 from daemon.users import TOKEN_PREFIX, Account, Users, whose
 
@@ -172,3 +179,9 @@ def test_no_change_is_lost_where_several_processes_change_at_once(users: Users, 
     for worker in workers:
         worker.join()
     assert set(asyncio.run(users.current())) == {f"user{number}" for number in range(20)}
+
+
+def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemCallError, match="file"):
+        Users(tmp_path / "file" / "users.json").add("ana", Role.READ)
