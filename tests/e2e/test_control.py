@@ -199,7 +199,7 @@ def test_a_failing_refresh_says_why_and_offers_to_try_again(machines: World) -> 
     git(machines.upstream.tree, "checkout", "--quiet", "-B", "broken", machines.new)
     broken = machines.upstream.commit({"daemon/app.py": "this is no Python\n"}, branch="broken")
     page = machines.open("beta")
-    page.get_by_text("Another target").click()
+    page.get_by_text("Refresh to another target").click()
     page.get_by_label("Branch, tag or full commit id").fill(broken)
     page.get_by_role("button", name="Refresh to it").click()
     notice = page.locator("#status .notice")

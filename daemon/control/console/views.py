@@ -88,8 +88,12 @@ class MachinePage:
         return "unknown" if dirty is None else ("yes, they are kept" if dirty else "none")
 
     @property
+    def refreshable(self) -> bool:
+        return self.view.supports_activity(Activity.REFRESH)
+
+    @property
     def can_refresh(self) -> bool:
-        return self.view.supports_activity(Activity.REFRESH) and not self.can_start
+        return self.refreshable and not self.can_start
 
     @property
     def can_restart(self) -> bool:
