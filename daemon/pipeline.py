@@ -128,8 +128,9 @@ class Pipeline:
         log.warning("update fails", state=update.state, error=str(error), detail=error.detail)
         if not update.state.touched:
             message = f"{error}; nothing was changed"
-            await self._m.journal.advance(update_id, Event.FAIL, error=problem, message=message)
+            # first, because it gives the room back that this end may need; nothing was touched
             await self._m.undo.drop(update_id)
+            await self._m.journal.advance(update_id, Event.FAIL, error=problem, message=message)
             return False
         # a full disk or a record that is full is no reason to stay half-way
         with contextlib.suppress(NoSpaceError, StateLoopError, OSError):

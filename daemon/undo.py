@@ -16,10 +16,11 @@ from pathlib import Path
 from string import Template
 
 from daemon import gitdir
-from daemon.errors import CheckoutError
+from daemon.errors import CheckoutError, CommandFailedError, CommandTimeoutError
 from daemon.files import disk_full_named, sync_folder, write_atomically
 from daemon.git import ENVIRONMENT, fixed_options
 from daemon.gitdir import GitDir
+from daemon.log import get_logger
 from daemon.process import Command, run
 from daemon.snapshots import Snapshot, Snapshots
 
@@ -31,6 +32,9 @@ UPDATE = "update"
 RESERVE = "reserve"
 
 ROOM = 1024 * 1024  # bytes, beside those of the index
+DAMAGED = 3  # the program's exit code
+
+log = get_logger()
 
 _SCRIPT = Template("""\
 #!/bin/sh
@@ -56,7 +60,7 @@ snapshot_git add --all --intent-to-add --ignore-errors || true
 # Every file that has to come back is read before any is touched.
 snapshot_git diff-index --cached --no-renames --numstat $tree >/dev/null || {
   echo 'undo: the snapshot is damaged, and nothing was touched' >&2
-  exit 3
+  exit $damaged
 }
 
 # What is half put back is half-applied again: whoever finds it in that state must not start it.
@@ -96,7 +100,20 @@ class Undo:
         await asyncio.to_thread(self._prepare, update_id, snapshot, json.dumps(dict(installed)))
 
     async def run(self) -> None:
-        """Raises CommandFailedError or CommandTimeoutError; the checkout is then in no known state."""
+        """Once more where it hangs or something fails on its way, for it may be run again at any time.
+
+        Raises CommandFailedError with exit code 3 and nothing touched for a snapshot that is damaged. Raises it or
+        CommandTimeoutError with the checkout in no known state.
+        """
+        try:
+            await self._run()
+        except (CommandFailedError, CommandTimeoutError) as error:
+            if isinstance(error, CommandFailedError) and error.exit_code == DAMAGED:
+                raise
+            log.warning("undo fails, trying once more", error=str(error), detail=error.detail)
+            await self._run()
+
+    async def _run(self) -> None:
         command = ("sh", self._folder / PROGRAM)
         await run(Command(argv=command, cwd=self._folder, timeout=self._timeout, shown="undo"))
 
@@ -170,6 +187,7 @@ class Undo:
             snapshots=_quoted(self._snapshots.folder),
             snapshot_index=_quoted(self._snapshots.index),
             tree=snapshot.tree,
+            damaged=DAMAGED,
             restore_head=_restore_head(found),
         )
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from daemon import gitdir
 from daemon.errors import CheckoutError, CommandFailedError, DamagedSnapshotError, NoSpaceError
 from daemon.files import write_atomically
-from daemon.git import Git, parse_name_status
+from daemon.git import Git, parse_name_status, says_disk_full
 from daemon.gitdir import GitDir
 from daemon.log import get_logger
 from daemon.models import Changes
@@ -26,7 +26,6 @@ from daemon.tasks import together
 
 REFS = "refs/snapshots/"
 _REF = re.compile(r"(?P<number>[0-9]{6,12})-(?P<commit>[0-9a-f]{40,64})")
-_DISK_FULL = ("No space left on device", "Disk quota exceeded")
 # what `git add` says when it is our repository that cannot take a file; with --ignore-errors it goes on all the same
 _NOT_STORED = re.compile(rb"adding an object to repository|unable to write|unable to create temporary file")
 
@@ -260,7 +259,7 @@ def disk_full_blamed(path: Path) -> Iterator[None]:
     try:
         yield
     except CommandFailedError as error:
-        if any(words in error.detail for words in _DISK_FULL):
+        if says_disk_full(error.detail):
             raise NoSpaceError(path=str(path), detail=error.detail) from error
         raise
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from daemon.errors import CheckoutError, CommandFailedError, MountError, NoSpaceError
+from daemon.git import says_disk_full
 
 _COMPLAINTS = ("fatal: ", "error: ", "rsync: ")
-_DISK_FULL = ("No space left on device", "Disk quota exceeded")
 
 
 @contextlib.contextmanager
@@ -22,7 +22,7 @@ def blamed(kind: type[CheckoutError | MountError], path: Path) -> Iterator[None]
 def blame(
     error: CommandFailedError, kind: type[CheckoutError | MountError], path: Path
 ) -> CheckoutError | MountError | NoSpaceError:
-    if any(words in error.detail for words in _DISK_FULL):
+    if says_disk_full(error.detail):
         return NoSpaceError(path=str(path), detail=error.detail)
     return kind(path=str(path), reason=complaint(error), detail=error.detail)
 

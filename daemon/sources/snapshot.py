@@ -10,6 +10,7 @@ from daemon.git import Git
 from daemon.models import Update
 from daemon.refs import Ref
 from daemon.snapshots import Snapshots
+from daemon.snapshots.store import disk_full_blamed
 from daemon.sources import Staged
 
 
@@ -59,6 +60,11 @@ class SnapshotSource:
         )
 
     async def apply(self, staged: Staged) -> None:
+        """Raises CheckoutError, CommandFailedError, DamagedSnapshotError, NoSpaceError."""
+        with disk_full_blamed(self._repo):
+            await self._apply(staged)
+
+    async def _apply(self, staged: Staged) -> None:
         await self._snapshots.restore(await self._tree())
         if staged.commit is None:
             return

@@ -25,7 +25,15 @@ IN = {
     "done": WAY,
 }
 NEW = frozenset({"restarting", "verifying", "done"})
+# what an update that did not come through says: it was ended, or why it ended itself
+CODES = {"kill": "interrupted", "group": "interrupted", "term": "interrupted", "enospc": "no_space", "fill": "no_space"}
+# by the step that hung until its time limit
+HUNG = (
+    ("fetch --verbose", "remote_failed"),
+    ("pnpm", "install_failed"),
+)
 LOCKED = ".git/index.lock"
+IN_THE_WAY_BACK = "in the way back"
 
 # (program, place, sign of "during", state that it belongs to, sources, what goes wrong there)
 KILLED = ("kill before", "kill during", "kill after")
@@ -104,7 +112,18 @@ BACK: tuple[tuple[str, str, str], ...] = (
     (PYTHON, "journal undone", "kill before"),
     (PYTHON, "journal undone", "kill torn"),
     (PYTHON, "journal undone", "kill after"),
+    ("git", "* read-tree -u --reset *", "hang before"),
 )
+# A disk that is really full from then on, until the machine has come back.
+FILLED: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
+    ("git", "* add --all *", "staging", SOURCES),
+    (PYTHON, "Undo.prepare", "staging", SOURCES),
+    ("git", "* checkout --quiet --force *", "applying", ("git",)),
+    ("rsync", "*--files-from*", "applying", ("mount",)),
+    ("pnpm", "* install *", "installing", SOURCES),
+)
+# A rollback on request: its own way is struck.
+ROLLBACK = ("kill before", "kill during", "kill after", "group during", "term before", "enospc before", "fill before")
 # The guard's way back, after the daemon was killed while it checked: its own program is struck.
 GUARD: tuple[tuple[str, str, int, str], ...] = (
     ("git", "* read-tree -u --reset *", 1, "kill during"),
@@ -130,27 +149,52 @@ def fault(program: str, place: str, what: str, *, sign: str = "-", nth: int = 1)
 
 
 _MOMENTS: dict[str, Moment] = {"before": "before", "during": "during", "after": "after", "torn": "torn"}
-_ACTIONS: dict[str, Action] = {"kill": "kill", "group": "group", "term": "term", "enospc": "enospc", "hang": "hang"}
+_ACTIONS: dict[str, Action] = {
+    "kill": "kill",
+    "group": "group",
+    "term": "term",
+    "enospc": "enospc",
+    "hang": "hang",
+    "fill": "fill",
+}
 _KINDS = {
     "kill": "SIGKILL of the daemon",
     "group": "SIGKILL of its group",
     "term": "SIGTERM",
     "enospc": "ENOSPC",
     "hang": "child hangs",
+    "fill": "disk is full",
 }
 
 
-def one(source: str, state: str, *faults: Fault, kind: str = "") -> Row:
+def one(source: str, state: str, *faults: Fault, where: str = "", bad_code: str = "", back: bool = False) -> Row:
+    """`where` is added to the kind of fault that the closing table counts."""
     last = faults[-1]
     return Row(
         source=source,
-        kind=kind or _KINDS[last.action],
-        name=" ".join(map(str, faults)),
+        kind=f"{_KINDS[last.action]} {where}".strip(),
+        name=" ".join([*(["code that"] if bad_code else []), *filter(None, [bad_code]), *map(str, faults)]),
         faults=faults,
         chains=frozenset({IN[state]}),
         ends_at="new" if state in NEW else "old",
+        code=code_of(state, faults, bad_code),
+        bad_code=bad_code,
         patient=last.action == "hang",
+        back=back,
     )
+
+
+def code_of(state: str, faults: tuple[Fault, ...], bad_code: str) -> str:
+    if state in NEW:
+        return ""
+    if any(fault.ends_daemon for fault in faults):
+        return "interrupted"
+    if bad_code:
+        return "check_failed"
+    first = faults[0]
+    if first.action != "hang":
+        return "no_space"
+    return next((code for words, code in HUNG if words in f"{first.program} {first.place}"), "command_timeout")
 
 
 def table() -> Iterator[Row]:
@@ -161,21 +205,35 @@ def table() -> Iterator[Row]:
         for step, state, whats in STEPS:
             yield from (one(source, state, fault(PYTHON, step, what)) for what in whats)
         yield one(source, "done", fault(PYTHON, "Undo._drop", "kill before", nth=2))
-        for program, place, what in BACK:
-            kind = f"{_KINDS[what.split()[0]]} in the way back"
-            yield one(source, "applying", FULL_DISK[source], fault(program, place, what), kind=kind)
-        for program, place, nth, what in GUARD:
-            kind = f"{_KINDS[what.split()[0]]} in the way back"
-            checking = fault(PYTHON, "Checker.check", "kill after")
-            yield one(source, "checking", checking, fault(program, place, what, nth=nth), kind=kind)
+        yield from way_back(source)
+        yield from filled(source)
+        for what in ROLLBACK:
+            struck = fault("git", "* read-tree -u --reset *", what)
+            yield one(source, "applying", struck, where="in a rollback", back=True)
         yield from bad_code(source)
+
+
+def way_back(source: str) -> Iterator[Row]:
+    for program, place, what in BACK:
+        yield one(source, "applying", FULL_DISK[source], fault(program, place, what), where=IN_THE_WAY_BACK)
+    for program, place, nth, what in GUARD:
+        checking = fault(PYTHON, "Checker.check", "kill after")
+        yield one(source, "checking", checking, fault(program, place, what, nth=nth), where=IN_THE_WAY_BACK)
+
+
+def filled(source: str) -> Iterator[Row]:
+    for program, place, state, sources in FILLED:
+        if source in sources:
+            yield one(source, state, fault(program, place, "fill before"))
+    filling = fault(PYTHON, "Undo.run", "fill before")
+    yield one(source, "checking", filling, where=IN_THE_WAY_BACK, bad_code="fails to import")
 
 
 def bad_code(source: str) -> Iterator[Row]:
     for name, chain, code, patient in BAD:
         yield Row(source, f"code that {name}", name, (), frozenset({chain}), "old", code, name, patient=patient)
     name = "crashes after readiness"
-    yield Row(source, f"code that {name}", name, (), frozenset({WAY}), "old", None, name, later=WAY, patient=True)
+    yield Row(source, f"code that {name}", name, (), frozenset({WAY}), "old", "", name, later=WAY, patient=True)
 
 
 ROWS = tuple(table())

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 Moment = Literal["before", "during", "after", "torn"]
-Action = Literal["kill", "group", "term", "enospc", "hang"]
+Action = Literal["kill", "group", "term", "enospc", "hang", "fill"]
 
 PYTHON = "python"
 PROGRAMS = ("git", "rsync", "pnpm")
@@ -22,6 +22,7 @@ class Fault:
     """`place` is a shell pattern for a program's arguments, or the name of a step of the daemon.
 
     `during` begins when the path `sign` appears, or a moment after the start; of several calls the `nth` is meant.
+    `enospc` makes the step say that the disk is full; `fill` fills it, and the step goes on to meet that.
     """
 
     program: str
@@ -45,6 +46,7 @@ class Faults:
     def __init__(self, folder: Path) -> None:
         self._rules = folder / "faults"
         self._shims = folder / "shims"
+        self._ballast = folder / "ballast"
 
     @property
     def path(self) -> Path:
@@ -77,6 +79,7 @@ class Faults:
     def disarm(self) -> None:
         for rule in [*self._rules.glob("*.*"), *(self._rules / "fired").iterdir()]:
             rule.unlink()
+        self._ballast.unlink(missing_ok=True)
 
 
 def _rule(fault: Fault) -> str:
@@ -145,6 +148,10 @@ during() {
 }
 
 find_rule "$@" || exec "$real" "$@"
+if [ "$action" = fill ]; then
+  cat /dev/zero >"$rules/../ballast" 2>/dev/null
+  exec "$real" "$@"
+fi
 case $moment in
   before) strike; exit 1 ;;
   during) during "$@" ;;

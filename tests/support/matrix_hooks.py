@@ -103,7 +103,9 @@ def _claimed(place: str) -> dict[str, Any] | None:
 
 
 def _strike(action: str) -> None:
-    if action == "term":
+    if action == "fill":
+        _fill()
+    elif action == "term":
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(HELD)
     else:
@@ -111,11 +113,24 @@ def _strike(action: str) -> None:
 
 
 async def _strike_and_hold(action: str) -> None:
-    if action == "term":
+    if action == "fill":
+        await asyncio.to_thread(_fill)
+    elif action == "term":
         os.kill(os.getpid(), signal.SIGTERM)
         await asyncio.sleep(HELD)
     else:
         _end(action)
+
+
+def _fill() -> None:
+    """The disk, to the last byte."""
+    with (RULES.parent / "ballast").open("wb", buffering=0) as ballast:
+        try:
+            while ballast.write(bytes(1 << 16)):
+                pass
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
 
 
 def _end(action: str) -> None:

@@ -1,6 +1,6 @@
 """Runs the rows of the kill matrix on a few machines side by side, and counts what came of them.
 
-For each source: two with the usual time limits, and one with short ones for what hangs.
+For each source: two with the usual time limits, one with short ones for what hangs, and one on a disk of its own.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ SHORT_LIMITS = {
     "REFRESHD_INSTALL_TIMEOUT": "8",
     "REFRESHD_CHECK_TIMEOUT": "8",
     "REFRESHD_VERIFY_TIMEOUT": "3",
+    "REFRESHD_UNDO_TIMEOUT": "8",
 }
 
 
@@ -25,6 +26,7 @@ class Row:
     """One case: where the machine's code comes from, what goes wrong, and exactly what must come of it.
 
     `later` is the chain of the update that follows by itself. `chains` is a set of one, unless two ends are right.
+    `code` is that of the error on record, empty for none. `back`: it is a rollback that is asked for.
     """
 
     source: str
@@ -33,10 +35,16 @@ class Row:
     faults: tuple[Fault, ...]
     chains: frozenset[tuple[str, ...]]
     ends_at: str
-    code: str | None = None
+    code: str
     bad_code: str = ""
     later: tuple[str, ...] = ()
     patient: bool = False
+    back: bool = False
+
+    @property
+    def lane(self) -> tuple[str, bool, bool]:
+        """Rows of one lane may share a machine."""
+        return self.source, self.patient, any(fault.action == "fill" for fault in self.faults)
 
     @property
     def id(self) -> str:
@@ -50,8 +58,8 @@ class Row:
             found.append(f"the later chain is {' '.join(seen.later)}")
         if seen.ended_at != self.ends_at:
             found.append(f"the machine ended at {seen.ended_at}")
-        if self.code is not None and seen.code != self.code:
-            found.append(f"the error is {seen.code}")
+        if seen.code != self.code:
+            found.append(f"the error is {seen.code or 'none'}")
         return found
 
 
@@ -60,13 +68,13 @@ class Lanes:
 
     def __init__(self, rows: Iterable[Row]) -> None:
         self._results: dict[Row, asyncio.Future[Seen]] = {row: asyncio.Future() for row in rows}
-        self._queues: dict[tuple[str, bool], deque[Row]] = {}
+        self._queues: dict[tuple[str, bool, bool], deque[Row]] = {}
         for row in self._results:
-            self._queues.setdefault((row.source, row.patient), deque()).append(row)
+            self._queues.setdefault(row.lane, deque()).append(row)
         self._workers = [
-            asyncio.create_task(self._work(source, rows, SHORT_LIMITS if patient else {}))
-            for (source, patient), rows in self._queues.items()
-            for _ in range(1 if patient else 2)
+            asyncio.create_task(self._work(lane, rows))
+            for lane, rows in self._queues.items()
+            for _ in range(1 if any(lane[1:]) else 2)
         ]
 
     async def result(self, row: Row) -> Seen:
@@ -81,10 +89,12 @@ class Lanes:
             if not result.cancel():
                 result.exception()
 
-    async def _work(self, source: str, rows: deque[Row], env: dict[str, str]) -> None:
+    async def _work(self, lane_of: tuple[str, bool, bool], rows: deque[Row]) -> None:
+        source, patient, own_disk = lane_of
+        env = SHORT_LIMITS if patient else {}
         while rows:
             try:
-                async with Lane.open(mounted=source == "mount", env=env) as lane:
+                async with Lane.open(mounted=source == "mount", own_disk=own_disk, env=env) as lane:
                     await self._work_off(lane, rows)
             except Exception as error:  # noqa: BLE001 - a machine that cannot be made fails the row that needed it
                 if rows:
@@ -95,7 +105,7 @@ class Lanes:
         while rows:
             row = rows.popleft()
             try:
-                seen = await lane.run(row.faults, bad_code=row.bad_code, later=bool(row.later))
+                seen = await lane.run(row.faults, bad_code=row.bad_code, later=bool(row.later), back=row.back)
             except Exception as error:  # noqa: BLE001 - it is the row's result, and told there
                 self._results[row].set_exception(error)
                 return

@@ -13,16 +13,19 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
+from daemon.client.session import Rollback
 from daemon.errors import RefreshdError
-from tests.support import matrix_hooks
+from tests.support import matrix_hooks, small_disk
 from tests.support.faults import Fault, Faults
 from tests.support.machine import PROJECT, WORKSPACE, HostMachine, git
 
 PATIENCE = 40.0
 POLL = 0.05
 MANY = 150  # files that differ, so that copying them takes a moment
+MEGABYTES = 300  # of a disk that may be filled; before that updates have to find the room that they ask for
 
 EDITED, EDIT = "notes.md", b"edited here\r\n"
 ADDED, ADDITION = "mine.txt", b"only here\n"
@@ -58,11 +61,28 @@ def _data(content: str) -> dict[str, str]:
 
 
 class FaultyMachine(HostMachine):
-    def __init__(self, *, mounted: bool, env: Mapping[str, str]) -> None:
+    """With `own_disk` all of it lies on a small file system of its own, which a fault may fill."""
+
+    def __init__(self, *, mounted: bool, own_disk: bool, env: Mapping[str, str]) -> None:
         super().__init__(
             mounted=mounted, files={**WORKSPACE, **_hooked(), **_data("old"), EDITED: "as committed\n"}, env=env
         )
         self.faults = Faults(self.folder)
+        self.own_disk = own_disk
+
+    async def __aenter__(self) -> Self:
+        if self.own_disk:
+            small_disk.mount(self.folder, megabytes=MEGABYTES)
+        self.faults.lay_out()
+        return await super().__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await super().__aexit__(kind, error, trace)
+        if self.own_disk:
+            small_disk.unmount(self.folder)
+            self.folder.rmdir()
 
     @property
     def env(self) -> dict[str, str]:
@@ -78,7 +98,7 @@ class Seen:
     new: str
     chain: tuple[str, ...]
     later: tuple[str, ...]
-    code: str | None
+    code: str
     snapshot: str | None
     head: str
     problems: tuple[str, ...]
@@ -98,10 +118,8 @@ class Lane:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, *, mounted: bool, env: Mapping[str, str]) -> AsyncIterator["Lane"]:
-        machine = FaultyMachine(mounted=mounted, env=env)
-        machine.faults.lay_out()
-        async with machine:
+    async def open(cls, *, mounted: bool, own_disk: bool, env: Mapping[str, str]) -> AsyncIterator["Lane"]:
+        async with FaultyMachine(mounted=mounted, own_disk=own_disk, env=env) as machine:
             lane = cls(machine)
             async with lane._client:
                 await lane._prepare()
@@ -120,8 +138,13 @@ class Lane:
             self._offer(branch)
             await self._client.refresh(branch)
 
-    async def run(self, faults: tuple[Fault, ...], *, bad_code: str = "", later: bool = False) -> Seen:
-        """Updates under faults to the commit that the machine is not at, or to code that is bad; and looks."""
+    async def run(
+        self, faults: tuple[Fault, ...], *, bad_code: str = "", later: bool = False, back: bool = False
+    ) -> Seen:
+        """Updates under faults to the commit that the machine is not at, or to code that is bad; and looks.
+
+        `back`: goes to that commit by rolling the last update back.
+        """
         await self._tidy_up()
         machine, old = self._machine, git(self._machine.repo, "rev-parse", "HEAD")
         branch = "bad" if bad_code else next(name for name, commit in self._commits.items() if commit != old)
@@ -134,7 +157,7 @@ class Lane:
         boot = (await self._client.health()).boot_id
         machine.faults.arm(*faults)
         ends_daemon = any(fault.ends_daemon for fault in faults)
-        asked = asyncio.create_task(self._ask(branch))
+        asked = asyncio.create_task(self._ask(Rollback("last") if back else branch))
         try:
             records = await self._settled(before, boot if ends_daemon else "", count=2 if later else 1)
         finally:
@@ -149,7 +172,7 @@ class Lane:
             new=new,
             chain=folded[0].chain,
             later=folded[1].chain if len(folded) > 1 else (),
-            code=(folded[0].facts.get("error") or {}).get("code"),
+            code=(folded[0].facts.get("error") or {}).get("code", ""),
             snapshot=preserved.get("snapshot"),
             head=head,
             problems=(),
@@ -157,12 +180,12 @@ class Lane:
         problems = [problem async for problem in self._problems(seen)]
         return Seen(**{**vars(seen), "problems": tuple(problems)})
 
-    async def _ask(self, branch: str) -> None:
+    async def _ask(self, target: str | Rollback) -> None:
         """As a client that does not give up: its machine may die while it asks."""
         key = uuid.uuid4().hex
         while True:
             try:
-                await self._client.update(branch, idempotency_key=key)
+                await self._client.update(target, idempotency_key=key)
             except RefreshdError:
                 await asyncio.sleep(POLL)
             else:
@@ -271,11 +294,15 @@ class Lane:
         return self._trees[commit]
 
     def _dependencies_load(self, seen: Seen) -> bool:
-        """Those of the commit, and no other: is-odd belongs to one of the two."""
+        """Those of the commit, and no other: is-odd belongs to one of the two.
+
+        What pnpm had linked before it met a full disk stays behind; nobody asks for it.
+        """
         script = "console.log(require('@demo/library')(7))"
         found = subprocess.run(("node", "-e", script), cwd=self._machine.repo, capture_output=True, check=False)
         has_odd = (self._machine.repo / "packages/library/node_modules/is-odd/package.json").exists()
-        return found.stdout.strip() == b"true" and has_odd == (seen.head != self._machine.first)
+        needs_odd = seen.head != self._machine.first
+        return found.stdout.strip() == b"true" and (has_odd == needs_odd or (self._machine.own_disk and has_odd))
 
     def _preserved(self, snapshot: str | None) -> bool:
         def content(name: str) -> bytes:

@@ -30,7 +30,7 @@ def test_a_child_that_says_nothing_is_named_with_its_exit_code() -> None:
         raise failed("")
 
 
-@pytest.mark.parametrize("words", ["No space left on device", "Disk quota exceeded"])
+@pytest.mark.parametrize("words", ["No space left on device", "Disk quota exceeded", "write error. Out of diskspace"])
 def test_a_full_disk_is_its_own_error(words: str) -> None:
     with pytest.raises(NoSpaceError, match="/there"), blamed(CheckoutError, Path("/there")):
         raise failed(f"error: unable to write file x: {words}")

@@ -27,7 +27,7 @@ _NO_CONNECTION = "could not connect"
 
 # the first match wins: causes stand before their consequences
 _MEANINGS: tuple[tuple[str, Fault, str], ...] = (
-    (r"No space left on device|Disk quota exceeded", Fault.DISK_FULL, "the disk is full"),
+    (r"No space left on device|Disk quota exceeded|Out of diskspace", Fault.DISK_FULL, "the disk is full"),
     (r"couldn't find remote ref|not our ref", Fault.NO_SUCH_REF, "no such ref"),
     (
         r"Server does not allow request for unadvertised object",
