@@ -82,7 +82,7 @@ class Pipeline:
         await self._m.disk.require(Need(self._m.snapshots.folder, await self._m.snapshots.space()))
         snapshot = await self._m.snapshots.take(f"before update {update.id}", update=update.id, head=head)
         facts["notes"] = [*staged.notes, *snapshot.notes]
-        await self._m.undo.prepare(update.id, snapshot, installed=await self._installed())
+        await self._m.undo.prepare(update.id, snapshot, installed=await self._installed(), submodules=staged.submodules)
         await journal.advance(
             update.id, Event.STAGED, snapshot=snapshot.commit, preserved=_preserved(snapshot), **facts
         )

@@ -11,7 +11,7 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from string import Template
 
@@ -23,6 +23,7 @@ from daemon.gitdir import GitDir
 from daemon.log import get_logger
 from daemon.process import Command, run
 from daemon.snapshots import Snapshot, Snapshots
+from daemon.snapshots.submodules import Submodule
 
 PROGRAM = "undo.sh"
 SAVED_INDEX = "index"
@@ -41,10 +42,7 @@ _SCRIPT = Template("""\
 # Puts the checkout back to what it was before update $update_id. It may be run again at any time.
 set -eu
 export $environment
-checkout=$checkout
-git_dir=$git_dir
-saved_index=$saved_index
-cd "$$checkout"
+cd $checkout
 
 checkout_git() { command git $options "$$@"; }
 snapshot_git() {
@@ -52,10 +50,42 @@ snapshot_git() {
     command git $options -c core.bare=false -c core.autocrlf=false "$$@"
 }
 
-# First look at what is there now, so that what the update added is known and goes; by name only, for the disk may be
-# full. Nothing else writes here any more, so locks are left-overs of what was killed.
+# What is there now, so that what the update added is known and goes; by name only, for the disk may be full.
+look() { snapshot_git add --all --intent-to-add --ignore-errors || true; }
+
+# HEAD and its branch, then the index.
+back() { # FOLDER GIT_DIR SAVED_INDEX BRANCH COMMIT
+  [ -e "$$1/.git" ] || return 0
+  cd "$$1"
+  rm -f "$$2/index.lock" "$$2/HEAD.lock"
+  if [ -n "$$4" ]; then
+    checkout_git symbolic-ref HEAD "$$4"
+  else
+    checkout_git update-ref --no-deref HEAD "$$5"
+  fi
+  if [ -e "$$3" ]; then
+    # with its time: git takes it for the time until which the index knew all changes
+    cp -p "$$3" "$$2/index.undo"
+    mv -f "$$2/index.undo" "$$2/index"
+  else
+    rm -f "$$2/index"
+  fi
+  cd $checkout
+}
+
+# A submodule that the update brought becomes a folder like any other, whose files go with the rest.
+forget() { # FOLDER
+  [ ! -f "$$1/.git" ] || rm -f "$$1/.git"
+}
+
+# A submodule that the update removed is checked out again; what is in its files follows.
+bring() { # FOLDER ABOVE
+  [ -e "$$1/.git" ] || checkout_git -C "$$2" submodule --quiet update --init --force --no-fetch -- "$$1" || true
+}
+
+# Nothing else writes here any more, so locks are left-overs of what was killed.
 rm -f $reserve $snapshot_index.lock
-snapshot_git add --all --intent-to-add --ignore-errors || true
+look
 
 # Every file that has to come back is read before any is touched.
 snapshot_git diff-index --cached --no-renames --numstat $tree >/dev/null || {
@@ -65,23 +95,12 @@ snapshot_git diff-index --cached --no-renames --numstat $tree >/dev/null || {
 
 # What is half put back is half-applied again: whoever finds it in that state must not start it.
 rm -f $applied
-rm -f "$$git_dir/index.lock" "$$git_dir/HEAD.lock"
-rm -rf "$$git_dir/refreshd-incoming"
+rm -rf $git_dir/refreshd-incoming
+$forget_submodules
 snapshot_git read-tree -u --reset $tree
-
-# HEAD and its branch, then the index.
-$restore_head
-if [ -e "$$saved_index" ]; then
-  # with its time: git takes it for the time until which the index knew all changes
-  cp -p "$$saved_index" "$$git_dir/index.undo"
-  mv -f "$$git_dir/index.undo" "$$git_dir/index"
-else
-  rm -f "$$git_dir/index"
-fi
+$back
+$back_submodules
 checkout_git update-index -q --refresh >/dev/null 2>&1 || true
-if [ -e .gitmodules ]; then
-  checkout_git submodule --quiet update --force --no-fetch || true
-fi
 sync
 """)
 
@@ -95,9 +114,17 @@ class Undo:
         self._snapshots = snapshots
         self._timeout = timeout
 
-    async def prepare(self, update_id: str, snapshot: Snapshot, *, installed: Mapping[str, str]) -> None:
-        """Durable when it returns. `installed`: the installers' fingerprints, by name. Raises CheckoutError."""
-        await asyncio.to_thread(self._prepare, update_id, snapshot, json.dumps(dict(installed)))
+    async def prepare(
+        self, update_id: str, snapshot: Snapshot, *, installed: Mapping[str, str], submodules: Iterable[str] = ()
+    ) -> None:
+        """Durable when it returns. `installed`: the installers' fingerprints, by name; `submodules`: the target's.
+
+        Raises CheckoutError, NoSpaceError.
+        """
+        here = await self._snapshots.submodules()
+        paths = {submodule.path for submodule in here}
+        coming = [path for path in submodules if os.fsencode(path) not in paths]
+        await asyncio.to_thread(self._prepare, update_id, snapshot, json.dumps(dict(installed)), here, coming)
 
     async def run(self) -> None:
         """Once more where it hangs or something fails on its way, for it may be run again at any time.
@@ -148,18 +175,35 @@ class Undo:
         except (OSError, ValueError, AttributeError):
             return {}
 
-    def _prepare(self, update_id: str, snapshot: Snapshot, installed: str) -> None:
-        found = gitdir.find(self._repo)
-        if found is None:
-            raise CheckoutError(path=str(self._repo), reason="it is not a git repository")
-        script = self._script(update_id, snapshot, found)
+    def _prepare(
+        self, update_id: str, snapshot: Snapshot, installed: str, here: Sequence[Submodule], coming: Sequence[str]
+    ) -> None:
+        found = _found(self._repo)
         self._drop()
         with disk_full_named(self._folder):
             self._folder.mkdir(parents=True, mode=0o700)
-        if (index := gitdir.read(found.index)) is not None:
-            write_atomically(self._folder / SAVED_INDEX, index)
-            changed = found.index.stat().st_mtime_ns
-            os.utime(self._folder / SAVED_INDEX, ns=(changed, changed))
+        back = self._save(self._repo, found, SAVED_INDEX)
+        back_submodules = [
+            line
+            for number, inner in enumerate(here, 1)
+            for line in (
+                _line("bring", inner.folder, inner.above),
+                self._save(inner.folder, _found(inner.folder), f"{SAVED_INDEX}.{number}"),
+            )
+        ]
+        if here:
+            back_submodules.append(f"snapshot_git read-tree -u --reset {snapshot.tree}")
+        forget = [_line("forget", self._repo / path) for path in coming]
+        script = _SCRIPT.substitute(
+            self._names(found),
+            options=shlex.join(fixed_options(self._repo, *(inner.folder for inner in here))),
+            update_id=update_id,
+            tree=snapshot.tree,
+            damaged=DAMAGED,
+            back=back,
+            back_submodules="\n".join(back_submodules),
+            forget_submodules="\n".join([*forget, *(["look"] if forget else [])]),
+        )
         write_atomically(self._folder / INSTALLED, installed.encode())
         write_atomically(self._folder / UPDATE, update_id.encode())
         self._reserve_room()
@@ -174,31 +218,39 @@ class Undo:
         with disk_full_named(self._folder), (self._folder / RESERVE).open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, room)
 
-    def _script(self, update_id: str, snapshot: Snapshot, found: GitDir) -> str:
-        return _SCRIPT.substitute(
-            update_id=update_id,
-            environment=" ".join(f"{name}={shlex.quote(value)}" for name, value in ENVIRONMENT.items()),
-            options=shlex.join(fixed_options(self._repo)),
-            checkout=_quoted(self._repo),
-            git_dir=_quoted(found.folder),
-            saved_index=_quoted(self._folder / SAVED_INDEX),
-            applied=_quoted(self._folder / APPLIED),
-            reserve=_quoted(self._folder / RESERVE),
-            snapshots=_quoted(self._snapshots.folder),
-            snapshot_index=_quoted(self._snapshots.index),
-            tree=snapshot.tree,
-            damaged=DAMAGED,
-            restore_head=_restore_head(found),
-        )
+    def _save(self, checkout: Path, found: GitDir, name: str) -> str:
+        """Copies the index of a repository; the line of the program that brings it back, with its HEAD.
+
+        A branch itself is never moved by us: HEAD is detached from it.
+        """
+        if (index := gitdir.read(found.index)) is not None:
+            write_atomically(self._folder / name, index)
+            changed = found.index.stat().st_mtime_ns
+            os.utime(self._folder / name, ns=(changed, changed))
+        commit = (found.head() or b"").decode("ascii", "replace").strip()
+        return _line("back", checkout, found.folder, self._folder / name, found.branch() or "", commit)
+
+    def _names(self, found: GitDir) -> dict[str, str]:
+        paths = {
+            "checkout": self._repo,
+            "git_dir": found.folder,
+            "applied": self._folder / APPLIED,
+            "reserve": self._folder / RESERVE,
+            "snapshots": self._snapshots.folder,
+            "snapshot_index": self._snapshots.index,
+        }
+        return {name: shlex.quote(str(path)) for name, path in paths.items()} | {
+            "environment": " ".join(f"{name}={shlex.quote(value)}" for name, value in ENVIRONMENT.items()),
+        }
 
 
-def _restore_head(found: GitDir) -> str:
-    """The branch itself was never moved by us: HEAD was detached from it."""
-    if branch := found.branch():
-        return f"checkout_git symbolic-ref HEAD {shlex.quote(branch)}"
-    commit = (found.head() or b"").decode("ascii", "replace").strip()
-    return f"checkout_git update-ref --no-deref HEAD {shlex.quote(commit)}"
+def _found(checkout: Path) -> GitDir:
+    """Raises CheckoutError."""
+    found = gitdir.find(checkout)
+    if found is None:
+        raise CheckoutError(path=str(checkout), reason="it is not a git repository")
+    return found
 
 
-def _quoted(path: Path) -> str:
-    return shlex.quote(str(path))
+def _line(*words: str | Path) -> str:
+    return shlex.join(map(str, words))

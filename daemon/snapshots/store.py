@@ -21,7 +21,8 @@ from daemon.gitdir import GitDir
 from daemon.log import get_logger
 from daemon.models import Changes
 from daemon.process import Result
-from daemon.snapshots import broken
+from daemon.snapshots import base, broken, submodules
+from daemon.snapshots.submodules import Submodule
 from daemon.tasks import together
 
 REFS = "refs/snapshots/"
@@ -120,21 +121,46 @@ class Snapshots:
     async def tree(self) -> str:
         """The content id of the checkout as it is now: equal ids, equal files. For the holder of the machine's lock."""
         await self._ensure_repository()
-        await asyncio.to_thread(self._drop_locks)
+        inner = await self.submodules()
+        await asyncio.to_thread(self._prepare_to_look, inner)
         exclude = str((await self._repository()).exclude)
         git = self.git(config={"core.excludesFile": exclude, **await self._how_to_store()})
-        added, ignored = await together(
-            git("add", "--all", "--ignore-errors", ok_codes=(0, 1)),
+        _, ignored = await together(
+            self._add_all(git),
             # files that are tracked although a rule ignores them: `add --all` passes them over
             self._checkout()("ls-files", "-z", "--cached", "--ignored", "--exclude-standard"),
         )
-        if added.code:
-            self._refuse_what_is_ours(added)
-            log.warning("some files cannot be preserved", detail=added.tail)
-        if present := await asyncio.to_thread(self._present, ignored.stdout):
+        missing = await self._unfold(git, inner) if inner else ()
+        if present := await asyncio.to_thread(self._present, b"\0".join((ignored.stdout, *missing))):
             literal = self.git(env={"GIT_LITERAL_PATHSPECS": "1"})
             await literal("add", "--force", "--pathspec-from-file=-", "--pathspec-file-nul", stdin=present)
         return (await git("write-tree")).text
+
+    async def submodules(self) -> list[Submodule]:
+        """Those whose files a snapshot holds as well."""
+        return await submodules.checked_out(self._repo, limit=self._timeout)
+
+    async def _add_all(self, git: Git) -> None:
+        added = await git("add", "--all", "--ignore-errors", ok_codes=(0, 1))
+        if added.code:
+            self._refuse_what_is_ours(added)
+            log.warning("some files cannot be preserved", detail=added.tail)
+
+    async def _unfold(self, git: Git, inner: Sequence[Submodule]) -> frozenset[bytes]:
+        """Makes folders of the pointers in the index. Returns tracked files that are not in it: rules ignore them."""
+        paths = {submodule.path for submodule in inner}
+        unfolded: set[bytes] = set()
+        while True:
+            listed = (await git("ls-files", "--stage", "-z")).stdout
+            folded = submodules.pointers(listed).keys() & paths
+            # one without a file stays a pointer
+            if folded <= unfolded:
+                break
+            unfolded |= folded
+            await git("update-index", "-z", "--index-info", stdin=submodules.unfolding(folded))
+            await self._add_all(git)
+        tracked = frozenset[bytes]().union(*(submodule.tracked for submodule in inner))
+        return tracked.difference(submodules.names(listed))
 
     async def _how_to_store(self) -> dict[str, str]:
         """The first time all files are new: in one pack they cost a fifth of what single objects do, each synced."""
@@ -165,10 +191,12 @@ class Snapshots:
         return bool((await self.git()(*words, ok_codes=(0, 1))).code)
 
     async def changed_since(self, commit: str, tree: str) -> Changes:
-        """What a tree holds that a commit of the checkout does not: local edits."""
-        objects = str((await self._repository()).objects)
-        git = self.git(env={"GIT_ALTERNATE_OBJECT_DIRECTORIES": objects})
-        result = await git("diff-tree", "-r", "-z", "--no-renames", "--name-status", f"{commit}^{{tree}}", tree)
+        """What a tree holds that a commit of the checkout, and those of its submodules, do not: local edits."""
+        inner = await self.submodules()
+        objects = [(await self._repository()).objects, *await asyncio.to_thread(_objects, inner)]
+        git = self.git(env={"GIT_ALTERNATE_OBJECT_DIRECTORIES": ":".join(map(str, objects))})
+        before = await base.with_submodules(git, commit, inner) if inner else f"{commit}^{{tree}}"
+        result = await git("diff-tree", "-r", "-z", "--no-renames", "--name-status", before, tree)
         return parse_name_status(result.stdout)
 
     async def restore(self, tree: str) -> None:
@@ -214,12 +242,15 @@ class Snapshots:
         if _NOT_STORED.search(added.stderr):
             raise CommandFailedError(command=added.command.name, exit_code=added.code, detail=added.tail)
 
-    def _drop_locks(self) -> None:
-        """Nobody else works here, and we hold the machine's lock: whoever left them is dead."""
+    def _prepare_to_look(self, inner: Sequence[Submodule]) -> None:
+        """Nobody else works here, and we hold the machine's lock: whoever left a lock is dead."""
         for lock in (self.index.with_name(f"{self.index.name}.lock"), self.folder / "packed-refs.lock"):
             with contextlib.suppress(FileNotFoundError):
                 lock.unlink()
                 log.warning("stale lock removed", path=str(lock))
+        exclude = self.folder / "info" / "exclude"
+        if (rules := submodules.excludes(inner)) != (gitdir.read(exclude) or b""):
+            write_atomically(exclude, rules)
 
     def _present(self, listed: bytes) -> bytes:
         root = os.fsencode(self._repo)
@@ -251,6 +282,10 @@ class Snapshots:
 
     def _checkout(self) -> Git:
         return Git(folder=self._repo, timeout=self._timeout)
+
+
+def _objects(inner: Sequence[Submodule]) -> list[Path]:
+    return [found.objects for submodule in inner if (found := gitdir.find(submodule.folder))]
 
 
 @contextlib.contextmanager

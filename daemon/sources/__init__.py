@@ -20,6 +20,7 @@ class Staged:
 
     `commit` is the id that HEAD will name, None where the source knows none (a mount without git).
     `current` says that the checkout holds exactly this already: applying it would change nothing.
+    `submodules` are the paths of those that applying will check out.
     `notes` are sentences for the caller: what could not be known, what differs from what was asked.
     """
 
@@ -28,6 +29,7 @@ class Staged:
     tree: Tree
     current: bool
     changes: Changes | None = None
+    submodules: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
 

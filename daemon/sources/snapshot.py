@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from daemon import gitdir
@@ -65,7 +66,8 @@ class SnapshotSource:
             await self._apply(staged)
 
     async def _apply(self, staged: Staged) -> None:
-        await self._snapshots.restore(await self._tree())
+        tree = await self._tree()
+        await self._snapshots.restore(tree)
         if staged.commit is None:
             return
         found = await asyncio.to_thread(gitdir.find, self._repo)
@@ -73,7 +75,16 @@ class SnapshotSource:
             raise CheckoutError(path=str(self._repo), reason="it is not a git repository")
         await self._git("update-ref", "--no-deref", "HEAD", staged.commit)
         await self._git("read-tree", staged.commit)
+        await self._move_submodules(tree)
         await self._git("update-index", "-q", "--refresh", ok_codes=(0, 1))
+
+    async def _move_submodules(self, tree: str) -> None:
+        """Each to the commit that the index names for it, without a network; then its files, which that overwrote."""
+        here = [submodule.path for submodule in await self._snapshots.submodules() if submodule.above == self._repo]
+        if here:
+            git = replace(self._git, env={"GIT_LITERAL_PATHSPECS": "1"})
+            await git("submodule", "--quiet", "update", "--force", "--no-fetch", "--recursive", "--", *here)
+            await self._snapshots.restore(tree)
 
     async def _tree(self) -> str:
         tree = await self._snapshots.tree_of(self._update.snapshot) if self._update.snapshot else None

@@ -188,18 +188,6 @@ class TestCurrent:
 
 
 class TestLocalEdits:
-    async def test_they_are_kept_in_the_submodule(self, lab: GitLab, library: Repo) -> None:
-        add(lab)
-        await lab.refresh("main")
-        lab.checkout.write("vendor/lib/lib", "edited\n")
-        move(lab, release(library, {"lib": "2\n"}))
-        (note,) = await refresh_offline(lab, "main")
-        submodule = Repo(lab.checkout.path / "vendor" / "lib")
-        (kept,) = (name for name in submodule.refs if name.startswith("refs/refreshd/preserved/"))
-        assert note == f"local edits in the submodule vendor/lib are kept in it as {kept}"
-        assert submodule.git("show", f"{kept}:lib") == "edited"
-        assert submodule.read("lib") == "2\n"
-
     async def test_a_submodule_in_it_that_was_moved_is_no_edit(self, lab: GitLab, library: Repo) -> None:
         inner = lab.upstream("inner")
         old = release(inner, {"deep": "1\n"})

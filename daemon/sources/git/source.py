@@ -209,6 +209,7 @@ async def _describe(
         tree=GitTree(git=repository.git, commit=commit),
         current=current,
         changes=changes,
+        submodules=tuple(submodules.paths),
         notes=tuple(notes),
     )
 

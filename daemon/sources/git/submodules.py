@@ -18,13 +18,6 @@ from daemon.sources.git.remote import Deadline, Remote
 from daemon.sources.git.urls import is_local, shown
 
 MAX_DEPTH = 8
-PRESERVED = "refs/refreshd/preserved"
-
-_AUTHOR = {
-    f"GIT_{who}_{what}": value
-    for who in ("AUTHOR", "COMMITTER")
-    for what, value in (("NAME", "refreshd"), ("EMAIL", "refreshd@localhost"))
-}
 
 
 @dataclass
@@ -46,7 +39,6 @@ class SubmoduleStage:
             module = await module_of(parent, submodule)
             if await module.missing(submodule.commit) != frozenset():
                 await self._fetch_commit(module, submodule, shallow=submodule.shallow or parent.shallow)
-            await self._preserve(module, path)
             self.paths.append(path)
             await self.fetch(module, submodule.commit, submodule.url, above=(*above, submodule.path))
 
@@ -81,18 +73,6 @@ class SubmoduleStage:
             deadline=self.deadline,
             asked=self.asked,
         )
-
-    async def _preserve(self, module: Repository, path: str) -> None:
-        """What the machine's snapshot of files knows nothing of: a submodule is a pointer to it."""
-        if not module.checked_out or module.head is None or await module.unmodified():
-            return
-        with blamed(CheckoutError, module.folder):
-            git = replace(module.git, env={**module.git.env, **_AUTHOR})
-            edits = (await git("stash", "create", "local edits before a refresh")).text
-            if not edits:  # a submodule in it is at another commit, and its own turn comes
-                return
-            await git("update-ref", f"{PRESERVED}/{edits}", edits)
-        self.notes.append(f"local edits in the submodule {path} are kept in it as {PRESERVED}/{edits}")
 
     def _refused(self, url: str, reason: str, detail: str = "") -> RemoteError:
         return RemoteError(ref=self.asked, remote=shown(url), reason=reason, detail=detail)
