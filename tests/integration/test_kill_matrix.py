@@ -124,6 +124,7 @@ FILLED: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
 )
 # A rollback on request: its own way is struck.
 ROLLBACK = ("kill before", "kill during", "kill after", "group during", "term before", "enospc before", "fill before")
+ENDED = Fault(PYTHON, "journal undone", "after", "kill")
 # The guard's way back, after the daemon was killed while it checked: its own program is struck.
 GUARD: tuple[tuple[str, str, int, str], ...] = (
     ("git", "* read-tree -u --reset *", 1, "kill during"),
@@ -187,7 +188,8 @@ def one(source: str, state: str, *faults: Fault, where: str = "", bad_code: str 
 def code_of(state: str, faults: tuple[Fault, ...], bad_code: str) -> str:
     if state in NEW:
         return ""
-    if any(fault.ends_daemon for fault in faults):
+    # once its end is on record, another end of the daemon changes nothing of it
+    if any(fault.ends_daemon and str(fault) != str(ENDED) for fault in faults):
         return "interrupted"
     if bad_code:
         return "check_failed"
