@@ -5,13 +5,18 @@ from argparse import Namespace
 from collections.abc import Awaitable, Callable, Mapping
 from os import environ
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from daemon.cli import failures
 from daemon.cli.exit_codes import ExitCode
 from daemon.cli.output import Output
-from daemon.client import DEFAULT_SOCKET, Client
+from daemon.client import Client
 from daemon.errors import ConfigurationError, RefreshdError
+from daemon.socket_path import socket_path
 from daemon.tokens import read_secret
+
+if TYPE_CHECKING:
+    from daemon.host.docker import Container
 
 Work = Callable[[Client, Output], Awaitable[ExitCode]]
 
@@ -39,13 +44,15 @@ async def _ask(client: Client, work: Work, output: Output) -> ExitCode:
 
 
 def client_for(arguments: Namespace, environment: Mapping[str, str], patience: float) -> Client:
-    """By URL when one is given, else by the socket that is named, else by the one that the settings name.
+    """By the container, the URL or the socket that is named, else by the socket that the settings name.
 
     Raises UsageError.
     """
+    if arguments.machine is not None:
+        return container_named(arguments.machine, patience).client()
     try:
         if arguments.url is None:
-            return Client(arguments.socket or _socket(environment), patience=patience)
+            return Client(arguments.socket or socket_path(environment), patience=patience)
         return Client(url=arguments.url, token=_token(arguments.token_file, environment), patience=patience)
     except ValueError as error:
         raise UsageError(f"cannot use {arguments.url!r}: {error}") from None
@@ -53,11 +60,16 @@ def client_for(arguments: Namespace, environment: Mapping[str, str], patience: f
         raise UsageError(error.problems) from None
 
 
-def _socket(environment: Mapping[str, str]) -> Path:
-    if named := environment.get("REFRESHD_SOCKET"):
-        return Path(named)
-    folder = environment.get("REFRESHD_RUN_DIR")
-    return Path(folder) / DEFAULT_SOCKET.name if folder else DEFAULT_SOCKET
+def container_named(name: str, patience: float) -> "Container":
+    """Raises UsageError."""
+    try:
+        from daemon.host.docker import Container  # noqa: PLC0415 - machines do without it
+    except ModuleNotFoundError:
+        raise UsageError("cannot use --machine without aiodocker: pip install 'refreshd[docker]'") from None
+    try:
+        return Container(name, patience=patience)
+    except ValueError as error:
+        raise UsageError(f"cannot use {name!r}: {error}") from None
 
 
 def _token(file: Path | None, environment: Mapping[str, str]) -> str | None:
@@ -71,5 +83,6 @@ def _token(file: Path | None, environment: Mapping[str, str]) -> str | None:
 
 def connection_words(arguments: Namespace) -> list[str]:
     """The options that reach the same daemon again."""
-    given = (("--socket", arguments.socket), ("--url", arguments.url), ("--token-file", arguments.token_file))
+    names = ("machine", "socket", "url", "token_file")
+    given = [(f"--{name.replace('_', '-')}", getattr(arguments, name)) for name in names]
     return [word for option, value in given if value is not None for word in (option, str(value))]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import daemon.log
 from daemon.cli import failures
-from daemon.cli.asking import ask
+from daemon.cli.asking import ask, connection_words
 from daemon.cli.exit_codes import ExitCode
 from daemon.cli.output import Output
 from daemon.cli.terminal import printable
@@ -28,7 +28,7 @@ DEFAULT_RUN_DIR = "/run/refreshd"
 
 def run(arguments: Namespace) -> int:
     folder = Path(os.environ.get("REFRESHD_LOG_DIR") or DEFAULT_LOG_DIR)
-    if arguments.url is None and arguments.socket is None and os.access(folder / "current", os.R_OK):
+    if not connection_words(arguments) and os.access(folder / "current", os.R_OK):
         return _run_here(arguments, folder)
     return ask(arguments, partial(_ask, arguments))
 

@@ -15,6 +15,7 @@ examples:
   refreshd update main
   refreshd update --branch main --dry-run
   refreshd update --commit 0123456789abcdef0123456789abcdef01234567 --timeout 300
+  refreshd update main --machine my-container
   refreshd version --json --url http://127.0.0.1:3000 --token-file token.txt
   refreshd snapshots restore 1a2b3c4d src/main.py
   refreshd request --branch dev --wait
@@ -66,10 +67,11 @@ The folder is --folder, or REFRESHD_COMMANDS, or ~/.local/state/opencode/opencod
 """
 _LISTEN_EXAMPLES = """\
 examples:
+  refreshd listen --machine my-container
+  refreshd listen --machine one=$HOME/machines/one --machine two=$HOME/machines/two
   refreshd listen --url http://127.0.0.1:3000 --token-file token.txt
-  refreshd listen --url http://127.0.0.1:3000 --token-file token.txt --state ~/machines/one
 
-Ends with 0 when it is told to, and with 3 when the machine does not run; its service starts it again.
+Ends with 0 when it is told to, and with 3 when no machine runs; `refreshd install` has it started again.
 """
 
 
@@ -112,6 +114,8 @@ class _Commands:
         self._add_logs()
         self._add_request()
         self._add_listen()
+        self._add_service()
+        self._add_dial_stdio()
         self._add_overlay()
         self.add("control", "control:run", "run the control plane of many machines, with its console")
 
@@ -232,13 +236,29 @@ class _Commands:
         request.add_argument("--folder", type=Path, metavar="DIR", help="of the command file")
 
     def _add_listen(self) -> None:
-        listen = self.add("listen", "listen:run", "on a host: update a machine when it asks", _connection_options())
+        listen = self.add("listen", "listen:run", "on a host: update machines when they ask", _listen_options())
         listen.epilog = _LISTEN_EXAMPLES
-        listen.add_argument(
-            "--state", type=Path, metavar="DIR", help="shared with the machine (~/.local/state/opencode)"
+
+    def _add_service(self) -> None:
+        which = argparse.ArgumentParser(add_help=False)
+        which.add_argument("--manager", choices=("systemd", "launchd"), help="of services (this system's own)")
+        install = self.add(
+            "install",
+            "install:install",
+            "on a host: have the listener run",
+            _listen_options(),
+            _output_options(),
+            which,
         )
-        listen.add_argument("--default-branch", default="dev", metavar="NAME", help="when none is asked for (dev)")
-        listen.add_argument("--timeout", type=_seconds, default=1800.0, metavar="SECONDS", help="of an update (1800)")
+        install.description = "Installs and starts a service of this user that runs `refreshd listen`."
+        install.add_argument("--print", action="store_true", help="say what the service is; install nothing")
+        self.add("uninstall", "install:uninstall", "on a host: stop and remove that service", _output_options(), which)
+
+    def _add_dial_stdio(self) -> None:
+        dial = self.add(
+            "dial-stdio", "dial_stdio:run", "in a machine: the daemon's socket on standard input and output"
+        )
+        dial.add_argument("--socket", type=Path, metavar="PATH", help="its Unix socket")
 
     def _add_overlay(self) -> None:
         overlay = self.add("overlay", "overlay:run", "lay the machine's files out in a folder", _output_options())
@@ -265,8 +285,28 @@ def _connection_options() -> argparse.ArgumentParser:
     parent = argparse.ArgumentParser(add_help=False)
     where = parent.add_mutually_exclusive_group()
     where.add_argument("--socket", type=Path, metavar="PATH", help="its Unix socket (the default way)")
+    where.add_argument("--machine", metavar="NAME", help="its container, through the Docker engine; no port, no token")
     where.add_argument("--url", metavar="URL", help="its TCP address, such as http://127.0.0.1:3000")
     parent.add_argument("--token-file", type=Path, metavar="FILE", help="the bearer token for --url")
+    return parent
+
+
+def _listen_options() -> argparse.ArgumentParser:
+    parent = argparse.ArgumentParser(add_help=False)
+    where = parent.add_mutually_exclusive_group()
+    where.add_argument(
+        "--machine",
+        action="append",
+        default=[],
+        metavar="NAME[=DIR]",
+        help="a container, and the folder that is shared with it; may be repeated",
+    )
+    where.add_argument("--socket", type=Path, metavar="PATH", help="the machine's Unix socket")
+    where.add_argument("--url", metavar="URL", help="its TCP address, such as http://127.0.0.1:3000")
+    parent.add_argument("--token-file", type=Path, metavar="FILE", help="the bearer token for --url")
+    parent.add_argument("--state", type=Path, metavar="DIR", help="shared with it (~/.local/state/opencode)")
+    parent.add_argument("--default-branch", default="dev", metavar="NAME", help="when none is asked for (dev)")
+    parent.add_argument("--timeout", type=_seconds, default=1800.0, metavar="SECONDS", help="of an update (1800)")
     return parent
 
 

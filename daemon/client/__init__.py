@@ -6,7 +6,7 @@ believed only when a new process runs the expected commit.
 """
 
 from daemon.client.command_file import CommandFile
-from daemon.client.connection import DEFAULT_SOCKET, server_url
+from daemon.client.connection import server_url
 from daemon.client.errors import (
     FailedError,
     InconsistentError,
@@ -18,6 +18,7 @@ from daemon.client.errors import (
     UnreachableError,
 )
 from daemon.client.session import LIMIT, Client, Rollback, Target, Watcher
+from daemon.socket_path import DEFAULT_SOCKET
 
 __all__ = [
     "DEFAULT_SOCKET",

@@ -1,6 +1,6 @@
 """One request to a daemon, and what came of it: an answer, an open stream, or an error that says what is known."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,8 @@ from yarl import URL
 
 from daemon.client.errors import NoAnswerError, RefusedError, TimedOutError, UnreachableError
 from daemon.client.wire import EVENT_STREAM_TYPE, LINES_TYPE, EventParser, ServerEvent, read_object, read_problem
+from daemon.socket_path import DEFAULT_SOCKET
 
-DEFAULT_SOCKET = Path("/run/refreshd/refreshd.sock")
 SILENCE = 45.0  # seconds without a byte after which a stream is taken for dead
 LONGEST_RETRY_AFTER = 30.0  # seconds
 
@@ -57,26 +57,25 @@ class Connection:
         token: str | None,
         timeout: float,
         headers: Mapping[str, str] | None = None,
+        *,
+        dial: Callable[[], aiohttp.BaseConnector] | None = None,
+        where: str = "",
     ) -> None:
-        if socket and url:
-            raise ValueError("give a socket or a URL, not both")
+        if (socket is not None) + (url is not None) + (dial is not None) > 1:
+            raise ValueError("give a socket or a URL or a way to dial, not both")
         if token and not token.isprintable():
             raise ValueError("a token is one line")
-        self._socket = None if url else socket or DEFAULT_SOCKET
+        self._socket = None if url or dial else socket or DEFAULT_SOCKET
+        self._dial = dial
         self._base = str(server_url(url) if url else "http://localhost").rstrip("/")
         self._headers = dict(headers or {}) | ({"Authorization": f"Bearer {token}"} if token else {})
         self._timeout = timeout
         self._session: aiohttp.ClientSession | None = None
-        self.where = url or str(self._socket)
+        self.where = where or url or str(self._socket)
 
     async def __aenter__(self) -> Self:
         # a connection that is kept would not survive the daemon's restart, and the next request would find out
-        connector = (
-            aiohttp.UnixConnector(str(self._socket), force_close=True)
-            if self._socket
-            else aiohttp.TCPConnector(force_close=True)
-        )
-        self._session = aiohttp.ClientSession(connector=connector, headers=self._headers)
+        self._session = aiohttp.ClientSession(connector=self._connector(), headers=self._headers)
         return self
 
     async def __aexit__(
@@ -84,6 +83,13 @@ class Connection:
     ) -> None:
         if self._session:
             await self._session.close()
+
+    def _connector(self) -> aiohttp.BaseConnector:
+        if self._dial:
+            return self._dial()
+        if self._socket:
+            return aiohttp.UnixConnector(str(self._socket), force_close=True)
+        return aiohttp.TCPConnector(force_close=True)
 
     async def ask(
         self, method: str, path: str, *, body: dict[str, Any] | None = None, limit: float | None = None

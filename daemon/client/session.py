@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 from urllib.parse import quote, urlencode
 
+from aiohttp import BaseConnector
 from pydantic import ValidationError
 
 from daemon.client.connection import Answer, Connection, SilentStreamError
@@ -106,8 +107,9 @@ class Client:
     """One daemon, by Unix socket (the default) or by URL. To be used as an async context manager.
 
     Every call raises UnreachableError or TimedOutError when no answer comes, and RefusedError when the answer is no.
-    `headers` go with every request, such as a proxy's own token. `timeout` is for one request; `patience` is how long
-    the daemon may be away in a row before a call that outlives its restart gives up with TimedOutError: in seconds.
+    `headers` go with every request, such as a proxy's own token; `dial` is another way to connect, and `where` its name.
+    `timeout` is for one request; `patience` is how long the daemon may be away in a row before a call that outlives
+    its restart gives up with TimedOutError: in seconds.
     """
 
     def __init__(
@@ -119,8 +121,10 @@ class Client:
         headers: Mapping[str, str] | None = None,
         timeout: float = TIMEOUT,
         patience: float = PATIENCE,
+        dial: Callable[[], BaseConnector] | None = None,
+        where: str = "",
     ) -> None:
-        self._connection = Connection(socket, url, token, timeout, headers)
+        self._connection = Connection(socket, url, token, timeout, headers, dial=dial, where=where)
         self._patience = patience
         self.users = UserClient(self._connection)
 

@@ -10,7 +10,8 @@ GONE_AFTER = 120.0  # seconds without an answer; an update that is undone may ta
 
 
 class Machine(Protocol):
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def client(self) -> Client: ...
 

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TOOLS = (
     *("git", "rsync", "s6-svscan", "execlineb", "node", "npm", "curl", "pnpm", "uv", "apt-get"),
-    *("shellcheck", "chromium", "postgres"),
+    *("shellcheck", "systemd-analyze", "chromium", "postgres"),
 )
 SHELL_NEEDS = ("bash", "env", "dirname", "basename", "cat", "mkdir", "ln", "touch")
 
