@@ -26,7 +26,7 @@ from daemon.cli import main, overlay
 from daemon.cli.exit_codes import ExitCode
 from daemon.cli.progress import LiveProgress, PlainProgress, progress_on
 from daemon.cli.terminal import Style, clipped, printable
-from daemon.client import RefusedError
+from daemon.client import RefusedError, session
 from daemon.models import Plan
 from daemon.states import State
 from tests.support.fake_machine import (
@@ -307,9 +307,8 @@ def test_quiet_says_nothing_but_the_exit_code(machine: FakeMachine, capsys: pyte
 
 def test_a_daemon_that_hangs_is_exit_5(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
     machine.mute = True
-    monkeypatch.setattr(
-        "daemon.client.session.Client.__init__.__kwdefaults__", {"headers": None, "timeout": 0.1, "patience": 1.0}
-    )
+    changed = session.Client.__init__.__kwdefaults__ | {"timeout": 0.1, "patience": 1.0}
+    monkeypatch.setattr("daemon.client.session.Client.__init__.__kwdefaults__", changed)
     assert main(["version", *machine.where]) == 5
     assert main(["status", *machine.where]) == 1
 
