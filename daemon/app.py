@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -52,6 +53,9 @@ from daemon.undo import Undo
 from daemon.users import Users
 from daemon.version import VersionReporter
 from daemon.web.assets import Assets
+
+if TYPE_CHECKING:
+    from daemon.triggers.page.by_host import ByHost
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +180,7 @@ async def build(settings: Settings, environ: Mapping[str, str], *, boot_id: str 
         journal=journal,
         health=health,
         templates=await asyncio.to_thread(page.Templates, assets),
+        by_host=_by_host(settings.commands),
     )
     routes.add_routes(app, page.routes(site, assets), gate.authorize)
     trpc.add_routes(app, "/api/trpc", trpc.Router(procedures.table(engine=engine, version=version), gate.authorize))
@@ -193,6 +198,14 @@ async def build(settings: Settings, environ: Mapping[str, str], *, boot_id: str 
         gate=gate,
         app=app,
     )
+
+
+def _by_host(commands: Path | None) -> "ByHost | None":
+    if commands is None:
+        return None
+    from daemon.triggers.page.by_host import ByHost  # noqa: PLC0415 - few machines are updated by their host
+
+    return ByHost(commands)
 
 
 def _checker(settings: Settings, environ: Mapping[str, str]) -> Checker:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import daemon.log
 from daemon.cli import texts
-from daemon.cli.asking import ask
+from daemon.cli.asking import ask, connection_words
 from daemon.cli.exit_codes import ExitCode
 from daemon.cli.output import Output
 from daemon.client import Client, NoAnswerError, RefusedError
@@ -32,7 +32,7 @@ def run(arguments: Namespace) -> int:
 
 
 async def _status(arguments: Namespace, client: Client, output: Output) -> ExitCode:
-    probe = await _probe() if arguments.url is None and arguments.socket is None else Probe()
+    probe = Probe() if connection_words(arguments) else await _probe()
     report: Status | None = None
     try:
         report = await client.status()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from daemon.cli import texts
-from daemon.cli.asking import ask
+from daemon.cli.asking import ask, connection_words
 from daemon.cli.exit_codes import ExitCode
 from daemon.cli.output import Output
 from daemon.client import Client, UnreachableError
@@ -93,7 +93,7 @@ async def _done(arguments: Namespace, client: Client, act: Callable[[_Accounts],
     try:
         return await act(client.users)
     except UnreachableError as error:
-        if error.sent or arguments.url or arguments.socket:
+        if error.sent or connection_words(arguments):
             raise
         accounts = await asyncio.to_thread(_in_the_files, environ)
         if accounts is None:

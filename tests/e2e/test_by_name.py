@@ -76,9 +76,9 @@ def comparable(done: Done, machine: Machine) -> tuple[int, str, str]:
 
 
 READING = [
-    ("status",),
-    ("status", "--json"),
     ("status", "--quiet"),
+    ("user", "list"),
+    ("user", "list", "--json"),
     ("version",),
     ("version", "--json"),
     ("history",),
@@ -99,9 +99,16 @@ async def test_every_command_says_the_same_on_both_ends(machine: Machine, repo: 
     assert updated.code == 0, updated.stderr
     assert json.loads(updated.stdout)["to_commit"] == second
     assert (await machine.exec("cat", "/home/iterate/repo/page.txt")).stdout == "two"
+    assert (await host(machine, "user", "add", "ann", "--role", "read", "--quiet")).code == 0
     for words in READING:
         inside, outside = await asyncio.gather(machine.exec("refreshd", *words, check=False), host(machine, *words))
         assert comparable(outside, machine) == comparable(inside, machine), words
+    # what the machine's own supervisor and load say differs from moment to moment, and from here it is not asked
+    inside = json.loads((await machine.exec("refreshd", "status", "--json")).stdout)
+    outside = json.loads((await host(machine, "status", "--json")).stdout)
+    assert [outside[name] for name in ("status", "healthy", "reasons")] == [
+        inside[name] for name in ("status", "healthy", "reasons")
+    ]
     back = await host(machine, "rollback")
     assert back.code == 0, back.stderr
     assert (await machine.exec("cat", "/home/iterate/repo/page.txt")).stdout == "one"

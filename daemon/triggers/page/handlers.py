@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -19,6 +20,9 @@ from daemon.triggers.page.templates import Templates
 from daemon.triggers.page.views import UpdateView, suggested_target
 from daemon.triggers.routes import Route
 from daemon.web.assets import BASE, Assets
+
+if TYPE_CHECKING:  # imported where a machine is updated by its host
+    from daemon.triggers.page.by_host import ByHost
 
 TRIGGER = "page"
 PART = "X-Part"  # a script asks for the content alone
@@ -43,13 +47,21 @@ class Reader:
 
 class Page:
     def __init__(
-        self, *, gate: Gate, engine: Engine, journal: Journal, health: HealthReporter, templates: Templates
+        self,
+        *,
+        gate: Gate,
+        engine: Engine,
+        journal: Journal,
+        health: HealthReporter,
+        templates: Templates,
+        by_host: "ByHost | None",
     ) -> None:
         self._gate = gate
         self._engine = engine
         self._journal = journal
         self._health = health
         self._templates = templates
+        self._by_host = by_host
         self._host = socket.gethostname()
 
     async def show(self, request: web.Request) -> web.Response:
@@ -102,10 +114,13 @@ class Page:
         target = form.get("target", "").strip()
         try:
             ref = parse_ref(target)
-            wanted = UpdateRequest(
-                target_ref=ref.requested, trigger=TRIGGER, force=form.get("force") == "yes", by=who(request)
-            )
-            await self._engine.submit(wanted, ref)
+            if self._by_host:
+                await self._by_host.ask(ref)
+            else:
+                wanted = UpdateRequest(
+                    target_ref=ref.requested, trigger=TRIGGER, force=form.get("force") == "yes", by=who(request)
+                )
+                await self._engine.submit(wanted, ref)
         except RefreshdError as error:
             return await self._content(request, error, target)
         return await self._done(request)
@@ -137,6 +152,7 @@ class Page:
             view=UpdateView(updates[0] if updates else None),
             caller=_reader(request),
             refusal=str(error) if error else "",
+            asked=await self._by_host.look() if self._by_host else None,
             target=suggested_target(status.version, updates) if target is None else target,
         )
         return _html(text, error.status if error else 200, {})

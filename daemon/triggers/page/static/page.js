@@ -4,12 +4,14 @@
 
 const LOOK_EVERY = 15_000; // milliseconds
 const COME_BACK_AFTER = 300;
+const LOOK_FOR_HOST_EVERY = 1_000;
 const PART = { "X-Part": "content" };
 
 const content = document.getElementById("content");
 let following = null; // { id, seq, source }
 let asking = null;
 let askAgain = false;
+let again;
 let drawnAt = performance.now();
 
 function draw(html) {
@@ -28,6 +30,7 @@ function draw(html) {
   if (typed !== undefined) content.querySelector("#target").value = typed;
   drawnAt = performance.now();
   localise();
+  lookAgain();
   // whoever pressed a button that is gone must not be thrown back to the top of the page
   const next = focused && (document.getElementById(focused) ?? content.querySelector("#refusal, #ask"));
   if (next && next !== document.activeElement) next.focus({ preventScroll: true });
@@ -41,6 +44,12 @@ function localise() {
     time.textContent = today ? moment.toLocaleTimeString() : moment.toLocaleString();
     time.title = time.dateTime;
   }
+}
+
+// What the host does is no event of this machine before its update begins.
+function lookAgain() {
+  clearTimeout(again);
+  if (content.querySelector("[data-again]")) again = setTimeout(look, LOOK_FOR_HOST_EVERY);
 }
 
 function away(isAway) {
@@ -131,6 +140,7 @@ setInterval(() => {
     elapsed.textContent = `${seconds.toFixed(1)} s`;
   }
 }, 100);
+lookAgain();
 setInterval(() => document.visibilityState === "visible" && !following && look(), LOOK_EVERY);
 localise();
 follow();
