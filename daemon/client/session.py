@@ -107,7 +107,7 @@ class Client:
     """One daemon, by Unix socket (the default) or by URL. To be used as an async context manager.
 
     Every call raises UnreachableError or TimedOutError when no answer comes, and RefusedError when the answer is no.
-    `headers` go with every request, such as a proxy's own token; `dial` is another way to connect, and `where` its name.
+    `headers` go with every request, such as a proxy's own token; `dial` is another way to connect, `where` its name.
     `timeout` is for one request; `patience` is how long the daemon may be away in a row before a call that outlives
     its restart gives up with TimedOutError: in seconds.
     """

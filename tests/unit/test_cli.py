@@ -307,7 +307,7 @@ def test_quiet_says_nothing_but_the_exit_code(machine: FakeMachine, capsys: pyte
 
 def test_a_daemon_that_hangs_is_exit_5(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
     machine.mute = True
-    changed = session.Client.__init__.__kwdefaults__ | {"timeout": 0.1, "patience": 1.0}
+    changed = (session.Client.__init__.__kwdefaults__ or {}) | {"timeout": 0.1, "patience": 1.0}
     monkeypatch.setattr("daemon.client.session.Client.__init__.__kwdefaults__", changed)
     assert main(["version", *machine.where]) == 5
     assert main(["status", *machine.where]) == 1
