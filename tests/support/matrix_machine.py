@@ -260,7 +260,12 @@ class Lane:
             yield f"the tree is neither old nor new: {difference}"
         expected = [f"?? {ADDED}"] + ([f" M {EDITED}"] if seen.ended_at == "old" else [])
         status = subprocess.run(
-            ("git", "status", "--porcelain"), cwd=machine.repo, capture_output=True, text=True, check=True
+            # without taking notes of what it finds, for which a full disk has no room
+            ("git", "--no-optional-locks", "status", "--porcelain"),
+            cwd=machine.repo,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout.splitlines()
         if sorted(status) != sorted(expected):
             yield f"HEAD and index disagree: {status}"
@@ -363,6 +368,7 @@ def _processes(folder: Path) -> list[str]:
             inside = (proc / "cwd").readlink().is_relative_to(folder) or str(folder) in command
         except OSError:
             continue
-        if inside and command and not command.startswith("s6-") and "-m daemon serve" not in command:
+        is_s6 = command.partition(" ")[0].rpartition("/")[2].startswith("s6-")
+        if inside and command and not is_s6 and "-m daemon serve" not in command:
             found.append(f"{proc.name} {command[:200]}")
     return found
