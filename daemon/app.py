@@ -46,7 +46,7 @@ from daemon.sources.snapshot import SnapshotSource
 from daemon.starts import Starts
 from daemon.supervisor import Supervisor
 from daemon.tokens import Tokens, read_secret
-from daemon.triggers import http, logs, metrics, page, problems, procedures, routes, status, trpc
+from daemon.triggers import http, logs, metrics, openapi, page, problems, procedures, routes, status, trpc
 from daemon.triggers import snapshots as snapshot_routes
 from daemon.triggers import users as user_routes
 from daemon.undo import Undo
@@ -74,6 +74,7 @@ class Daemon:
     ready: asyncio.Event
     gate: Gate
     app: web.Application
+    procedures: trpc.Procedures
 
 
 async def build(settings: Settings, environ: Mapping[str, str], *, boot_id: str = "") -> Daemon:
@@ -172,7 +173,7 @@ async def build(settings: Settings, environ: Mapping[str, str], *, boot_id: str 
         *metrics.routes(counts),
         *user_routes.routes(user_routes.UserApi(users)),
     )
-    routes.add_routes(app, table, gate.authorize)
+    routes.add_routes(app, openapi.described(table), gate.authorize)
     assets = Assets(page.STATIC)
     site = page.Page(
         gate=gate,
@@ -183,7 +184,8 @@ async def build(settings: Settings, environ: Mapping[str, str], *, boot_id: str 
         by_host=_by_host(settings.commands),
     )
     routes.add_routes(app, page.routes(site, assets), gate.authorize)
-    trpc.add_routes(app, "/api/trpc", trpc.Router(procedures.table(engine=engine, version=version), gate.authorize))
+    called = procedures.table(procedures.ProcedureApi(engine=engine, journal=journal, shelf=shelf, version=version))
+    trpc.add_routes(app, "/api/trpc", trpc.Router(called, gate.authorize, supervisor.leaving))
     return Daemon(
         settings=settings,
         environment=environment,
@@ -197,6 +199,7 @@ async def build(settings: Settings, environ: Mapping[str, str], *, boot_id: str 
         ready=ready,
         gate=gate,
         app=app,
+        procedures=called,
     )
 
 

@@ -10,17 +10,18 @@ import os
 import re
 import secrets
 from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from daemon.errors import BadRequestError, NotFoundError, StateLoopError
 from daemon.files import disk_full_named, sync_folder
 from daemon.log import get_logger
-from daemon.models import Moment, Shape, Step, Update, UpdatePage, now
+from daemon.models import Entry, Step, Update, UpdatePage, now
 from daemon.states import Event, State, after
 from daemon.tasks import uncancelled
 
@@ -32,16 +33,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 log = get_logger()
-
-
-class Entry(Shape):
-    """One line. `event` is None for the first line and for progress inside a state; `facts` are fields of Update."""
-
-    seq: int
-    at: Moment
-    state: State
-    event: Event | None = None
-    facts: dict[str, Any] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,6 +110,24 @@ class Journal:
             if folded.update.state.final:
                 return
             await self._news(seen)
+
+    async def records(self, update_id: str, after_seq: int = 0) -> AsyncGenerator[Update, None]:
+        """The record as of each entry later than `after_seq`, as `follow` gives them."""
+        entries: list[Entry] = []
+        async with aclosing(self.follow(update_id)) as followed:
+            async for entry in followed:
+                entries.append(entry)
+                if entry.seq > after_seq:
+                    yield fold(update_id, entries)
+
+    async def under_way(self) -> str:
+        """The id of the update that has not ended, or of the next one, for which it waits."""
+        seen, before = self._changes, await self.latest()
+        newest = before
+        while newest is None or (newest.state.final and before is not None and newest.id == before.id):
+            await self._news(seen)
+            seen, newest = self._changes, await self.latest()
+        return newest.id
 
     async def _write(self, write: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """The write of a cancelled caller ends before the caller goes on: it may want to write what follows."""
@@ -252,7 +261,9 @@ def fold(update_id: str, entries: Iterable[Entry]) -> Update:
     notes: list[str] = []
     for entry in entries:
         facts = dict(entry.facts)
-        notes += [note for note in facts.pop("notes", []) if note not in notes]
+        told = facts.pop("notes", [])
+        # what is no list is left for the validation to refuse
+        notes += [note for note in (told if isinstance(told, list) else [told]) if note not in notes]
         fields |= facts | {"state": entry.state, "last_seq": entry.seq}
         if not steps:
             fields["started_at"] = entry.at

@@ -141,9 +141,9 @@ class _Connection(RepeatingConnection):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """What is no HTTP gets a fixed text: aiohttp's would quote the input and its own insides."""
+        """What is no HTTP gets a fixed problem document: aiohttp's text would quote the input and its own insides."""
         log.info("request is not HTTP", peer=request.remote or "unix", error=type(exc).__name__, said=bool(message))
-        response = web.Response(status=status, text="cannot read the request: it is not valid HTTP\n")
+        response = web.json_response(_NOT_HTTP | {"status": status}, status=status, content_type=_PROBLEM)
         response.force_close()
         return response
 
@@ -165,4 +165,12 @@ class _Connection(RepeatingConnection):
             self._timer = None
 
 
+# written here, because this is imported before anything that makes such documents
+_PROBLEM = "application/problem+json"
+_NOT_HTTP = {
+    "type": "about:blank",
+    "title": "Bad Request",
+    "detail": "cannot read the request: it is not valid HTTP",
+    "code": "bad_request",
+}
 _OF_THE_RUNNER = frozenset({"handle_signals", "shutdown_timeout", "handler_cancellation"})

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
 
-from daemon.states import State
+from daemon.states import Event, State
 
 
 def _iso(moment: datetime) -> str:
@@ -34,7 +34,12 @@ IdempotencyKey = Annotated[str, Field(min_length=1, max_length=200), AfterValida
 
 class Shape(BaseModel):
     model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, defer_build=True
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        populate_by_name=True,
+        defer_build=True,
+        json_schema_serialization_defaults_required=True,
     )
 
     def snake(self) -> dict[str, Any]:
@@ -131,6 +136,19 @@ class Step(Shape):
     seconds: float | None = None
 
 
+class Entry(Shape):
+    """One line of an update's journal; `facts` are fields of Update.
+
+    `event` is None for the first line and for progress inside a state.
+    """
+
+    seq: int
+    at: Moment
+    state: State
+    event: Event | None = None
+    facts: dict[str, Any] = Field(default_factory=dict)
+
+
 class Update(Shape):
     """The record of one refresh, folded from its journal."""
 
@@ -155,6 +173,19 @@ class Update(Shape):
     started_at: Moment
     finished_at: Moment | None = None
     last_seq: int = 0
+
+
+class UpdateResult(Shape):
+    """What tRPC's callers get for an update. `success` says that the new code is in place, or that it was there."""
+
+    success: bool
+    message: str
+    update_id: str
+    from_commit: str | None = Field(alias="from")
+    to_commit: str | None = Field(alias="to")
+    outcome: State
+    notes: tuple[str, ...] = ()
+    log: str = Field("", description="The tail of what a child printed, where the update failed.")
 
 
 class UpdatePage(Shape):
@@ -214,12 +245,32 @@ class Version(Shape):
     running: Running
     on_disk: OnDisk
     dirty: bool | None
+    tree_id: str | None = Field(
+        None, description="Equal ids mean equal files, edits included. The tree of the commit while nothing differs."
+    )
     environment: str
     boot_id: str
     started_at: Moment
     os_sha: str | None
     update_available: bool | None = Field(description="The control plane's commit differs; None when it is unknown.")
     last_update: LastUpdate | None
+
+
+class ProblemDocument(Shape):
+    """An error (RFC 9457). Branch on `code`: sentences may change."""
+
+    # what is empty is left out
+    model_config = ConfigDict(json_schema_serialization_defaults_required=False)
+
+    type: str = Field(
+        "about:blank", description="`urn:refreshd:error:<code>`, or `about:blank` for what HTTP itself refuses."
+    )
+    title: str = ""
+    status: int
+    detail: str = Field(description="What could not be done, why, and what to do about it.")
+    code: str
+    log: str = Field("", description="The tail of what a child printed.")
+    update: str = Field("", description="The id of the update that is in the way.")
 
 
 class Health(Shape):

@@ -4,46 +4,13 @@ import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from daemon import __version__
-from daemon.errors import RefreshdError
-from daemon.git import Git
-from daemon.head import GIT_TIMEOUT, Head
-from daemon.log import get_logger
+from daemon.head import Head
 from daemon.models import Health, LastUpdate, OnDisk, Running, Update, Version, now
-
-DIRTY_FOR = 1.0  # seconds that one look at the working tree serves every caller
-
-log = get_logger()
-
-
-class Dirty:
-    """Whether the working tree differs from HEAD. One `git status` serves all callers within a second."""
-
-    def __init__(self, repo: Path) -> None:
-        self._git = Git(folder=repo, timeout=GIT_TIMEOUT)
-        self._looking: asyncio.Task[tuple[bool | None, datetime]] | None = None
-        self._looked_at: tuple[float, str | None] = (0.0, None)
-
-    async def look(self, sha: str | None) -> tuple[bool | None, datetime]:
-        """The fact and when it was one; None where git cannot tell."""
-        moment, looked_sha = self._looked_at
-        if self._looking is None or looked_sha != sha or time.monotonic() - moment > DIRTY_FOR:
-            self._looked_at = (time.monotonic(), sha)
-            self._looking = asyncio.create_task(self._ask_git())
-        return await asyncio.shield(self._looking)
-
-    async def _ask_git(self) -> tuple[bool | None, datetime]:
-        moment = now()
-        try:
-            result = await self._git("status", "--porcelain", "-z", "--untracked-files=normal")
-        except RefreshdError as error:
-            log.warning("git cannot tell the state of the working tree", error=str(error), detail=error.detail)
-            return None, moment
-        return bool(result.stdout), moment
+from daemon.working_tree import SERVES_FOR, Look, WorkingTree
 
 
 class Report(NamedTuple):
@@ -74,7 +41,7 @@ class VersionReporter:
         self.boot_id = boot_id or uuid.uuid4().hex
         self.head = head
         self.running_sha = running_sha
-        self._dirty = Dirty(repo)
+        self._files = WorkingTree(repo)
         self._environment = environment
         self._os_sha = os_sha
         self._last_update = last_update
@@ -94,20 +61,21 @@ class VersionReporter:
                 began, changes, head_unchanged = time.monotonic(), self._changes(), self.head.unchanged()
 
                 def holds() -> bool:
-                    return time.monotonic() - began < DIRTY_FOR and self._changes() == changes and head_unchanged()
+                    return time.monotonic() - began < SERVES_FOR and self._changes() == changes and head_unchanged()
 
                 self._made = Report(await self._make(), holds)
             return self._made
 
     async def _make(self) -> Version:
         sha = await self.head.read()
-        dirty, dirty_at = await self._dirty.look(sha) if sha else (None, None)
+        look = await self._files.look(sha) if sha else Look(None, None)
         last = await self._last_update()
         return Version(
             sha=sha,
             running=Running(sha=self.running_sha, version=__version__),
-            on_disk=OnDisk(sha=sha, dirty=dirty, dirty_at=dirty_at),
-            dirty=dirty,
+            on_disk=OnDisk(sha=sha, dirty=look.dirty, dirty_at=look.at),
+            dirty=look.dirty,
+            tree_id=look.tree_id,
             environment=self._environment,
             boot_id=self.boot_id,
             started_at=self._started_at,

@@ -117,6 +117,7 @@ class _Commands:
         self._add_service()
         self._add_dial_stdio()
         self._add_overlay()
+        self._add_types()
         self.add("control", "control:run", "run the control plane of many machines, with its console")
 
     def _add_daemon(self) -> None:
@@ -259,6 +260,10 @@ class _Commands:
             "dial-stdio", "dial_stdio:run", "in a machine: the daemon's socket on standard input and output"
         )
         dial.add_argument("--socket", type=Path, metavar="PATH", help="its Unix socket")
+
+    def _add_types(self) -> None:
+        types = self.add("types", "types:show", "print the TypeScript declaration of the tRPC router")
+        types.epilog = "example:\n  refreshd types > refreshd.d.ts"
 
     def _add_overlay(self) -> None:
         overlay = self.add("overlay", "overlay:run", "lay the machine's files out in a folder", _output_options())

@@ -12,8 +12,7 @@ from typing import Self, TextIO
 from daemon.cli.terminal import DEFAULT_WIDTH, Style, can_repaint, clipped, width_of
 from daemon.cli.texts import seconds
 from daemon.client import Watcher
-from daemon.journal import Entry
-from daemon.models import Update
+from daemon.models import Entry, Update
 from daemon.states import State
 
 REPAINT_EVERY = 0.1  # seconds

@@ -26,17 +26,18 @@ from daemon.client.users import UserClient
 from daemon.client.wire import AnyShape, ServerEvent, read_json_shape, read_shape
 from daemon.errors import in_words
 from daemon.health import Status
-from daemon.journal import Entry
 from daemon.models import (
+    Entry,
     Health,
     KeptSnapshot,
     LogLine,
     Plan,
     Restored,
-    Shape,
     SnapshotDiff,
+    SnapshotPage,
     SnapshotReport,
     Update,
+    UpdatePage,
     Version,
 )
 from daemon.states import State
@@ -47,10 +48,12 @@ LIMIT = 1800.0  # seconds, for an update and for working out what one would do
 FIRST_PAUSE = 0.05  # seconds, doubled up to the longest
 LONGEST_PAUSE = 1.0
 
+_LONGEST_PAGE = 200  # what the daemon answers at most at once
 _BEFORE_RESTART = frozenset({State.REQUESTED, State.STAGING, State.APPLYING, State.INSTALLING, State.CHECKING})
 _UNAVAILABLE = 503
 
 T = TypeVar("T")
+AnyPage = TypeVar("AnyPage", UpdatePage, SnapshotPage)
 
 
 @dataclass(frozen=True)
@@ -155,9 +158,14 @@ class Client:
         return await self._get(Status, "/api/v1/status")
 
     async def updates(self, limit: int | None = None) -> tuple[Update, ...]:
-        """Newest first; at most `limit` of them, or as many as the daemon tells of at once."""
-        query = f"?limit={limit}" if limit else ""
-        return (await self._get(_Updates, f"/api/v1/updates{query}")).updates[:limit]
+        """Newest first; at most `limit` of them, or all that the daemon keeps."""
+        updates: tuple[Update, ...] = ()
+        async with aclosing(self._pages(UpdatePage, "/api/v1/updates", limit)) as pages:
+            async for page in pages:
+                updates += page.updates
+                if limit is not None and len(updates) >= limit:
+                    break
+        return updates[:limit]
 
     async def get(self, update_id: str) -> Update:
         return await self._get(Update, _path(update_id))
@@ -251,7 +259,8 @@ class Client:
 
     async def snapshots(self) -> tuple[KeptSnapshot, ...]:
         """Newest first."""
-        return (await self._get(_Snapshots, "/api/v1/snapshots")).snapshots
+        pages = self._pages(SnapshotPage, "/api/v1/snapshots")
+        return tuple([kept async for page in pages for kept in page.snapshots])
 
     async def snapshot(self, snapshot_id: str) -> SnapshotReport:
         return await self._get(SnapshotReport, _snapshot_path(snapshot_id))
@@ -317,6 +326,15 @@ class Client:
             return
         raise InconsistentError(sentence=f"cannot confirm update {update.id}: {doubt}", update=update)
 
+    async def _pages(self, shape: type[AnyPage], path: str, limit: int | None = None) -> AsyncGenerator[AnyPage, None]:
+        """One after the other, to the end of the list; `limit` is how many entries are wanted in all."""
+        query = {"limit": str(min(limit or _LONGEST_PAGE, _LONGEST_PAGE))}
+        cursor: str | None = ""
+        while cursor is not None:
+            page = await self._get(shape, f"{path}?{urlencode(query | ({'cursor': cursor} if cursor else {}))}")
+            yield page
+            cursor = page.next_cursor
+
     async def _submit(self, target: Order, key: str, *, wait: bool, limit: float) -> Update:
         order = _order(target)
         body = order.body | {"wait": wait, "idempotency_key": key}
@@ -351,14 +369,6 @@ class Client:
                 return await ask()
             except NoAnswerError as error:
                 await absence.endure(error)
-
-
-class _Updates(Shape):
-    updates: tuple[Update, ...]
-
-
-class _Snapshots(Shape):
-    snapshots: tuple[KeptSnapshot, ...]
 
 
 class _Absence:

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
-from daemon.models import Shape
+from daemon.models import ProblemDocument, Shape
 
 PROBLEM_TYPE = "application/problem+json"
 EVENT_STREAM_TYPE = "text/event-stream"
@@ -29,22 +29,12 @@ def read_json_shape(shape: type[AnyShape], content: str) -> AnyShape:
     return shape.model_validate_json(content, extra="ignore")
 
 
-class ProblemDetails(Shape):
-    """RFC 9457, with the members that refreshd adds. `update` is the id of the one that is running."""
-
-    status: int
-    code: str
-    detail: str
-    log: str = ""
-    update: str = Field("", description="With `update_running`: the id of that update.")
-
-
-def read_problem(content_type: str, content: bytes) -> ProblemDetails | None:
+def read_problem(content_type: str, content: bytes) -> ProblemDocument | None:
     """None for what a daemon would not have said: a proxy's error page, or an answer of something else."""
     if content_type != PROBLEM_TYPE:
         return None
     try:
-        return read_json_shape(ProblemDetails, content.decode())
+        return read_json_shape(ProblemDocument, content.decode())
     except (UnicodeDecodeError, ValidationError):
         return None
 

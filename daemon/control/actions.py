@@ -11,9 +11,8 @@ from daemon.control.models import Activity, MachineState, MachineView, Operation
 from daemon.control.providers import MachineProvider, RefreshesCode
 from daemon.control.providers.asking import PATIENCE, UNSUPPORTED, client_of, roll_back_by
 from daemon.errors import InternalError, RefreshdError
-from daemon.journal import Entry
 from daemon.log import get_logger
-from daemon.models import Update
+from daemon.models import Entry, Update
 from daemon.refs import parse_ref
 
 RENEW_EVERY = 3  # times within a lease

@@ -7,9 +7,8 @@ from contextlib import asynccontextmanager
 
 from daemon.client import Watcher
 from daemon.command_file import contract
-from daemon.journal import Entry
 from daemon.log import get_logger
-from daemon.models import Update, now
+from daemon.models import Entry, Update, now
 from daemon.tasks import uncancelled
 
 log = get_logger()

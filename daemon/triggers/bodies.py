@@ -5,6 +5,7 @@ from typing import Annotated, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic.config import JsonDict
 
 from daemon.errors import BadRequestError, UnsupportedMediaTypeError, in_words
 from daemon.models import IdempotencyKey
@@ -20,8 +21,14 @@ class Input(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
+def _one_of(*names: str) -> JsonDict:
+    return {"oneOf": [{"required": [name], "properties": {name: {"type": "string"}}} for name in names]}
+
+
 class UpdateBody(Input):
     """Exactly one of `target_ref`, `branch` and `commit`."""
+
+    model_config = ConfigDict(json_schema_extra=_one_of("target_ref", "branch", "commit"))
 
     target_ref: str | None = Field(None, description="A branch, a tag, a full name under refs/, or a full commit id.")
     branch: str | None = None
@@ -59,20 +66,20 @@ def _number(text: object) -> object:
     raise ValueError("it is not a number")
 
 
-Number = Annotated[int, BeforeValidator(_number)]
+NUMBER = BeforeValidator(_number)
 
 
 class Page(Input):
     """Which part of a list."""
 
-    limit: Annotated[Number, Field(ge=1, le=MAX_LISTED)] = Field(MAX_LISTED, description="How many at most.")
+    limit: Annotated[int, Field(ge=1, le=MAX_LISTED), NUMBER] = Field(MAX_LISTED, description="How many at most.")
     cursor: Annotated[str, Field(max_length=64)] | None = Field(
         None, description="`next_cursor` of the page before; without one, the newest."
     )
 
 
 class Resume(Input):
-    last_event_id: Annotated[Number, Field(ge=0)] = Field(0, description="Where headers cannot be sent.")
+    last_event_id: Annotated[int, Field(ge=0), NUMBER] = Field(0, description="Where headers cannot be sent.")
 
 
 async def read_body(request: web.Request, model: type[Body]) -> Body:

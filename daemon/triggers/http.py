@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from aiohttp import web
 
@@ -26,7 +26,7 @@ from daemon.supervisor import Supervisor
 from daemon.triggers import streams
 from daemon.triggers.bodies import Page, Resume, RollbackBody, UpdateBody, read, read_body, read_query
 from daemon.triggers.routes import API, Route
-from daemon.triggers.streams import ServerEvent
+from daemon.triggers.server_event import RETRY, ServerEvent
 from daemon.version import VersionReporter
 
 LAST = "last"  # in place of an id: the last update that succeeded
@@ -120,9 +120,9 @@ class RestApi:
         await self._journal.get(update_id)
         return await streams.stream(request, self._entries(update_id, after), self._supervisor.leaving)
 
-    async def _entries(self, update_id: str, after: int) -> AsyncIterator[ServerEvent]:
+    async def _entries(self, update_id: str, after: int) -> AsyncGenerator[ServerEvent, None]:
         async for entry in self._journal.follow(update_id, after):
-            yield ServerEvent(json.dumps(entry.snake()), "entry", str(entry.seq), streams.RETRY)
+            yield ServerEvent(json.dumps(entry.snake()), "entry", str(entry.seq), RETRY)
         yield ServerEvent(json.dumps((await self._journal.get(update_id)).snake()), "end")
 
 

@@ -15,7 +15,7 @@ from daemon.log import get_logger
 from daemon.logs import Cursor, Line, Places, Selection, read
 from daemon.s6 import OURS
 from daemon.supervisor import Supervisor
-from daemon.triggers.bodies import Input, Number, read_query
+from daemon.triggers.bodies import NUMBER, Input, read_query
 from daemon.triggers.routes import API, Route
 from daemon.triggers.streams import PING_EVERY
 
@@ -37,7 +37,7 @@ def _cursor(text: str) -> str:
 class LogQuery(Input):
     """`lines` counts what `grep` leaves."""
 
-    lines: Annotated[Number, Field(ge=0, le=MOST_LINES)] | None = Field(None, description="The last N; or else all.")
+    lines: Annotated[int, Field(ge=0, le=MOST_LINES), NUMBER] | None = Field(None, description="The last N, or all.")
     grep: str = Field("", max_length=1000, description="Plain text that a line must hold.")
     follow: Annotated[bool, BeforeValidator(_flag)] = Field(
         default=False, description="Go on with what is written from now on."

@@ -3,29 +3,15 @@
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
 
 from daemon.errors import InternalError, RefreshdError
 from daemon.log import get_logger
 from daemon.metrics.tally import note_refusal
+from daemon.models import ProblemDocument
 
 MEDIA_TYPE = "application/problem+json"
 
 log = get_logger()
-
-
-class ProblemDocument(BaseModel):
-    """An error. Branch on `code`: sentences may change."""
-
-    model_config = ConfigDict(frozen=True, defer_build=True)
-
-    type: str = Field(description="`urn:refreshd:error:<code>`, or `about:blank` for what HTTP itself refuses.")
-    title: str
-    status: int
-    detail: str = Field(description="What could not be done, why, and what to do about it.")
-    code: str
-    log: str | None = Field(None, description="The tail of what a child printed.")
-    update: str | None = Field(None, description="The id of the update that is in the way.")
 
 
 @web.middleware
@@ -60,8 +46,8 @@ def document(error: RefreshdError) -> ProblemDocument:
         status=error.status,
         detail=str(error),
         code=error.code,
-        log=error.detail or None,
-        update=getattr(error, "running", None) or None,
+        log=error.detail,
+        update=getattr(error, "running", ""),
     )
 
 
@@ -79,5 +65,5 @@ def _http_problem(error: web.HTTPException) -> web.Response:
 
 
 def _response(content: ProblemDocument) -> web.Response:
-    text = content.model_dump_json(exclude_none=True)
+    text = content.model_dump_json(by_alias=False, exclude_defaults=True)
     return web.Response(text=text, status=content.status, content_type=MEDIA_TYPE)

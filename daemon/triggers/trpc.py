@@ -4,9 +4,10 @@ A query whose URL passes 8190 bytes is refused by the HTTP parser before it gets
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
@@ -14,7 +15,9 @@ from pydantic import BaseModel, ValidationError
 from daemon.access import Access
 from daemon.errors import BadRequestError, InternalError, RefreshdError
 from daemon.log import get_logger
+from daemon.triggers import streams
 from daemon.triggers import trpc_wire as wire
+from daemon.triggers.server_event import ServerEvent
 from daemon.triggers.trpc_errors import Code, TrpcError, from_refreshd
 
 MAX_BODY = 64 * 1024  # bytes
@@ -25,30 +28,58 @@ _VARY = {"Vary": "trpc-accept, accept"}
 log = get_logger()
 
 
+class Tracked(NamedTuple):
+    """What a subscription tells, and the id after which a reader resumes: not empty, one line."""
+
+    id: str
+    data: BaseModel | Mapping[str, Any]
+
+
 @dataclass(frozen=True)
 class Procedure:
-    """`call` gets the validated input, None where `input` is None; it returns a JSON-ready value, None for undefined.
+    """`call` gets the validated input, None where `input` is None; it returns a model or a JSON-ready value.
 
-    A caller who sends no input at all is treated as one who sends an empty object.
+    None is answered as undefined. A caller who sends no input at all is treated as one who sends an empty object.
+    `output` is the type of the answer, for the declaration that TypeScript reads.
     """
 
-    kind: wire.Kind
+    kind: Literal["query", "mutation"]
     access: Access
     call: Callable[[web.Request, Any], Awaitable[Any]]
     input: type[BaseModel] | None = None
+    output: Any = None
 
 
+@dataclass(frozen=True)
+class Subscription:
+    """As a procedure. Its reader is told that it has ended when `call` ends, and comes back after everything else.
+
+    What the reader has seen last is in the input's `lastEventId`.
+    """
+
+    access: Access
+    call: Callable[[web.Request, Any], AsyncGenerator[Tracked, None]]
+    input: type[BaseModel] | None = None
+    output: Any = None
+    kind: Literal["subscription"] = "subscription"
+
+
+Procedures = Mapping[str, Procedure | Subscription]
 Authorize = Callable[[web.Request, Access], Awaitable[None]]
 
 
 class Router:
-    """Answers every request in tRPC's own words, whatever its method, path and fate."""
+    """Answers every request in tRPC's own words, whatever its method, path and fate.
 
-    def __init__(self, procedures: Mapping[str, Procedure], authorize: Authorize) -> None:
+    Subscriptions are cut when `leaving` is set, so that their readers come back to the next process.
+    """
+
+    def __init__(self, procedures: Procedures, authorize: Authorize, leaving: asyncio.Event | None = None) -> None:
         self._procedures = procedures
         self._authorize = authorize
+        self._leaving = leaving or asyncio.Event()
 
-    async def handle(self, request: web.Request) -> web.Response:
+    async def handle(self, request: web.Request) -> web.StreamResponse:
         if request.method == "HEAD":
             return web.Response(status=204)
         try:
@@ -56,6 +87,10 @@ class Router:
         except TrpcError as error:
             return _response(wire.failed(error))
         inputs = _Inputs(request, calls)
+        procedure = self._procedures.get(calls.paths[0])
+        if isinstance(procedure, Subscription) and not calls.batched:
+            events = self._events(request, calls.paths[0], procedure, inputs)
+            return await streams.stream(request, events, self._leaving, headers=_VARY, ping=wire.PING)
         answers = [self._answer(request, path, inputs, position) for position, path in enumerate(calls.paths)]
         return _response(wire.assembled(calls, await asyncio.gather(*answers)))
 
@@ -63,7 +98,9 @@ class Router:
         headers = request.headers
         wire.refuse_content_type(request.method, headers.get("Content-Type"))
         streamed = wire.wants_lines(headers.get("trpc-accept"), headers.get("Accept"))
-        calls = wire.parse_calls(_tail(request), request.rel_url.raw_query_string, streamed=streamed)
+        query = request.rel_url.raw_query_string
+        wire.refuse_connection_params(query)
+        calls = wire.parse_calls(_tail(request), query, streamed=streamed)
         named = (self._procedures.get(path) for path in calls.paths)
         wire.refuse_impossible(calls, (procedure.kind for procedure in named if procedure))
         return calls
@@ -71,25 +108,36 @@ class Router:
     async def _answer(self, request: web.Request, path: str, inputs: "_Inputs", position: int) -> wire.Answer:
         try:
             procedure = self._find(request.method, path)
+            if isinstance(procedure, Subscription):
+                raise TrpcError(Code.BAD_REQUEST, "Cannot batch subscription calls")  # noqa: TRY301 - one way out
             await self._authorize(request, procedure.access)
             given = await inputs.valid(procedure.input, position)
             return wire.succeeded(await procedure.call(request, given))
-        except TrpcError as error:
-            return wire.failed(error, path)
-        except RefreshdError as error:
-            return wire.failed(from_refreshd(error), path)
-        except Exception:  # a defect of one procedure must not reach the other calls, nor its text the caller
-            log.exception("procedure failed", path=path)
-            return wire.failed(from_refreshd(InternalError()), path)
+        except Exception as error:  # noqa: BLE001 - a defect of one procedure must not reach the other calls
+            return wire.failed(_shown(error, path), path)
 
-    def _find(self, method: str, path: str) -> Procedure:
+    async def _events(
+        self, request: web.Request, path: str, subscription: Subscription, inputs: "_Inputs"
+    ) -> AsyncGenerator[ServerEvent, None]:
+        """Errors are events too: readers give up at another status than 200, and cannot say why."""
+        yield wire.CONNECTED
+        try:
+            _refuse_method(request.method, path, subscription.kind)
+            await self._authorize(request, subscription.access)
+            given = await inputs.valid(subscription.input, 0)
+            async with aclosing(subscription.call(request, given)) as told:
+                async for event in told:
+                    yield wire.told(event.id, event.data)
+        except Exception as error:  # noqa: BLE001 - a defect leaves as a fixed text
+            yield wire.told_error(_shown(error, path), path)
+        else:
+            yield wire.RETURN
+
+    def _find(self, method: str, path: str) -> Procedure | Subscription:
         procedure = self._procedures.get(path)
         if procedure is None:
             raise TrpcError(Code.NOT_FOUND, f'No procedure found on path "{path}"')
-        allowed = wire.METHODS[procedure.kind]
-        if method != allowed:
-            message = f'Unsupported {method}-request to {procedure.kind} procedure at path "{path}"'
-            raise TrpcError(Code.METHOD_NOT_SUPPORTED, message, headers={"Allow": allowed})
+        _refuse_method(method, path, procedure.kind)
         return procedure
 
 
@@ -109,6 +157,11 @@ class _Inputs:
     def __init__(self, request: web.Request, calls: wire.Calls) -> None:
         self._request = request
         self._batched = calls.batched
+        self._last_event_id = (
+            None
+            if calls.batched
+            else wire.last_event_id(request.headers.get("Last-Event-ID"), request.rel_url.raw_query_string)
+        )
         self._reading: asyncio.Task[Mapping[str, object]] | None = None
 
     async def valid(self, model: type[BaseModel] | None, position: int) -> BaseModel | None:
@@ -117,9 +170,11 @@ class _Inputs:
             return None
         if self._reading is None:
             self._reading = asyncio.create_task(self._read())
-        inputs = await self._reading
+        given = (await self._reading).get(str(position), {})
+        if self._last_event_id is not None and isinstance(given, dict):
+            given = {**given, "lastEventId": self._last_event_id}
         try:
-            return model.model_validate(inputs.get(str(position), {}))
+            return model.model_validate(given)
         except ValidationError as error:
             raise BadRequestError(reason=_reason(error)) from None
 
@@ -148,11 +203,30 @@ async def _body(request: web.Request) -> str:
         raise TrpcError(Code.BAD_REQUEST, "cannot read the body: it does not match its headers") from None
 
 
+def _refuse_method(method: str, path: str, kind: wire.Kind) -> None:
+    allowed = wire.METHODS[kind]
+    if method != allowed:
+        message = f'Unsupported {method}-request to {kind} procedure at path "{path}"'
+        raise TrpcError(Code.METHOD_NOT_SUPPORTED, message, headers={"Allow": allowed})
+
+
 def _tail(request: web.Request) -> str:
     """The path below the base, undecoded. The route has matched the base in any spelling, so its parts are counted."""
     resource = request.match_info.route.resource
     base = resource.canonical.partition("{")[0] if resource else ""
     return "/".join(request.rel_url.raw_path.split("/")[base.rstrip("/").count("/") + 1 :])
+
+
+def _shown(error: Exception, path: str) -> TrpcError:
+    """What the caller may know. The text of a defect is for the log only."""
+    match error:
+        case TrpcError():
+            return error
+        case RefreshdError():
+            return from_refreshd(error)
+        case _:
+            log.error("procedure failed", path=path, exc_info=error)
+            return from_refreshd(InternalError())
 
 
 def _reason(error: ValidationError) -> str:

@@ -11,12 +11,24 @@ from dataclasses import dataclass
 from typing import Literal, NoReturn
 from urllib.parse import parse_qsl, unquote_to_bytes
 
+from pydantic import BaseModel
+
+from daemon.triggers.server_event import RETRY, ServerEvent
 from daemon.triggers.trpc_errors import Code, TrpcError
 
-Kind = Literal["query", "mutation"]
+Kind = Literal["query", "mutation", "subscription"]
 
 MAX_BATCH = 20  # calls
-METHODS: Mapping[Kind, str] = {"query": "GET", "mutation": "POST"}
+METHODS: Mapping[Kind, str] = {"query": "GET", "mutation": "POST", "subscription": "GET"}
+
+_SILENCE = 45_000  # milliseconds, three pings, after which a reader takes its stream for dead
+_RETRY_AFTER_ERROR = 5_000  # milliseconds; readers come back after an internal error, again and again
+
+# must be the first of a stream
+CONNECTED = ServerEvent(json.dumps({"reconnectAfterInactivityMs": _SILENCE}), "connected", retry=RETRY)
+PING = ServerEvent("", "ping")
+# without it the reader would come back for ever
+RETURN = ServerEvent("", "return")
 
 _JSON = "application/json"
 _JSON_LINES = "application/jsonl"
@@ -82,6 +94,25 @@ def refuse_impossible(calls: Calls, kinds: Iterable[Kind]) -> None:
         raise TrpcError(Code.BAD_REQUEST, "Streaming requests must be batched (you can do a batch of 1)")
 
 
+def refuse_connection_params(query: str) -> None:
+    """They are read and used for nothing: a secret does not belong into a URL. Raises TrpcError."""
+    text = parameter(query, "connectionParams")
+    if text is None:
+        return
+    try:
+        value = _parse_json(text)
+    except TrpcError:
+        raise TrpcError(Code.PARSE_ERROR, "cannot read the connectionParams as JSON") from None
+    sound = isinstance(value, dict) and all(isinstance(one, str) for one in value.values())
+    if not (sound or value is None):
+        raise TrpcError(Code.PARSE_ERROR, "cannot read the connectionParams: they must be texts by name")
+
+
+def last_event_id(header: str | None, query: str) -> str | None:
+    """What a reader of events has seen last, by whichever way it says so; the header is that of the browser itself."""
+    return header or parameter(query, "lastEventId") or parameter(query, "Last-Event-Id")
+
+
 def _decode(path: str) -> str:
     if _MALFORMED_ESCAPE.search(path):
         raise TrpcError(Code.BAD_REQUEST, "cannot read the path: it holds a malformed percent escape")
@@ -131,18 +162,34 @@ def _finite(digits: str) -> float:
 
 def succeeded(data: object) -> Answer:
     """None is answered as undefined. Raises ValueError, TypeError, RecursionError for what JSON cannot say."""
-    return Answer(200, _text({"result": {} if data is None else {"data": data}}), {})
+    return Answer(200, _text({"result": {} if data is None else {"data": _plain(data)}}), {})
 
 
 def failed(error: TrpcError, path: str | None = None) -> Answer:
     """`path` is None where the request as a whole is refused."""
+    return Answer(error.code.status, _text({"error": _shape(error, path)}), error.headers)
+
+
+def told(event_id: str, data: object) -> ServerEvent:
+    return ServerEvent(_text(_plain(data)), id=event_id)
+
+
+def told_error(error: TrpcError, path: str) -> ServerEvent:
+    """The shape alone: no `error` around it. Readers give up after it, but come back after those of class 500."""
+    return ServerEvent(_text(_shape(error, path)), "serialized-error", retry=_RETRY_AFTER_ERROR)
+
+
+def _shape(error: TrpcError, path: str | None) -> dict[str, object]:
     data: dict[str, object] = {"code": error.code.name, "httpStatus": error.code.status}
     if path is not None:
         data["path"] = path
     if error.refreshd_code is not None:
         data["refreshdCode"] = error.refreshd_code
-    shape = {"message": error.message, "code": error.code.number, "data": data}
-    return Answer(error.code.status, _text({"error": shape}), error.headers)
+    return {"message": error.message, "code": error.code.number, "data": data}
+
+
+def _plain(data: object) -> object:
+    return data.model_dump(mode="json", by_alias=True) if isinstance(data, BaseModel) else data
 
 
 def assembled(calls: Calls, answers: Sequence[Answer]) -> Answer:

@@ -1,6 +1,7 @@
 """What a hostile client may not do, over real sockets; and that others are served meanwhile."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -174,7 +175,9 @@ async def test_what_is_no_request_gets_a_fixed_text_and_no_second_one(tmp_path: 
         answer = await reader.read()
     assert answer.startswith(b"HTTP/1.")
     assert answer.split()[1] == b"400"
-    assert answer.endswith(b"\r\n\r\ncannot read the request: it is not valid HTTP\n")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"application/problem+json" in head
+    assert json.loads(body)["detail"] == "cannot read the request: it is not valid HTTP"
 
 
 async def test_no_answer_names_the_server_or_lets_a_browser_guess(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The judge: the unmodified `@trpc/client`, in the oldest and the newest version 11, against the real router."""
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -166,6 +167,68 @@ async def test_lines_may_be_asked_for_by_the_general_header(client_folder: Path,
 
     assert answers[0] == VERSION
     assert code(answers[1]) == "NOT_FOUND"
+
+
+async def told(folder: Path, url: str, *calls: Call, token: str | None = TOKEN) -> list[dict[str, Any]]:
+    """What subscriptions came to that were opened at once."""
+    [answers] = await outcomes(folder, Client(link="httpSubscriptionLink", url=url, token=token, calls=calls))
+    return answers
+
+
+def numbers(outcome: dict[str, Any]) -> list[int]:
+    assert [event["id"] for event in outcome["events"]] == [str(event["data"]["number"]) for event in outcome["events"]]
+    return [event["data"]["number"] for event in outcome["events"]]
+
+
+class TestSubscriptions:
+    async def test_every_event_arrives_once_and_the_end_is_an_end(self, client_folder: Path, url: str) -> None:
+        [whole, resumed] = await told(
+            client_folder,
+            url,
+            Call("lab.count", "subscription"),
+            Call("lab.count", "subscription", {"to": 5, "lastEventId": "2"}),
+        )
+
+        assert (numbers(whole), whole["complete"], whole["started"]) == ([1, 2, 3], True, 1)
+        assert (numbers(resumed), resumed["complete"]) == ([3, 4, 5], True)
+
+    async def test_errors_have_their_code_and_end_it(self, client_folder: Path, url: str) -> None:
+        conflict, invalid, unknown = await told(
+            client_folder,
+            url,
+            Call("lab.subConflict", "subscription"),
+            Call("lab.count", "subscription", {"to": "x"}),
+            Call("doesNotExist", "subscription"),
+        )
+        [stranger] = await told(client_folder, url, Call("lab.count", "subscription"), token=None)
+
+        assert (numbers(conflict), code(conflict)) == ([1], "CONFLICT")
+        assert conflict["error"]["data"]["refreshdCode"] == "update_running"
+        assert (invalid["events"], code(invalid)) == ([], "BAD_REQUEST")
+        assert unknown["error"]["message"].startswith("Non-200 status code (404)")
+        assert (stranger["events"], code(stranger)) == ([], "UNAUTHORIZED")
+
+    async def test_a_stream_that_is_cut_is_resumed_after_the_last_event(
+        self, client_folder: Path, url: str, lab: Lab
+    ) -> None:
+        """As by a restart: the reader is still there, and the daemon leaves and comes back."""
+        opened = asyncio.create_task(
+            told(client_folder, url, Call("lab.count", "subscription", {"to": 4, "forever": True}, until=4))
+        )
+        lab.pause_after = 2
+        await lab.paused.wait()
+        lab.leaving.set()
+        await lab.cut.wait()
+        lab.leaving.clear()
+        [outcome] = await opened
+
+        assert (numbers(outcome), outcome["started"]) == ([1, 2, 3, 4], 2)
+
+    @pytest.mark.parametrize("link", LINKS[1:])
+    async def test_they_cannot_be_batched(self, client_folder: Path, url: str, link: str) -> None:
+        [answers] = await outcomes(client_folder, Client(link=link, url=url, token=TOKEN, calls=[Call("lab.count")]))
+
+        assert [code(answer) for answer in answers] == ["BAD_REQUEST"]
 
 
 class TestTheJudgeIsNotLeftOut:

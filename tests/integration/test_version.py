@@ -1,13 +1,12 @@
-"""What `sha` and `dirty` say of a real checkout, beside what git says, and what it costs when nothing changed."""
+"""What `sha` says of a real checkout, beside what git says, and what it costs when nothing changed."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
 
 from daemon import head as head_module
 from daemon.head import Head, look
-from daemon.version import Dirty, VersionReporter
+from daemon.version import VersionReporter
 from tests.support.world import git
 
 
@@ -121,39 +120,6 @@ async def test_packed_refs_are_asked_of_git_once_and_then_remembered(
     assert await head.read() == sha
 
 
-async def test_dirty_tells_tracked_staged_and_untracked_changes(repo: Path) -> None:
-    for change in ("tracked", "staged", "untracked"):
-        assert (await Dirty(repo).look("x"))[0] is False
-        (repo / ("new" if change == "untracked" else "file")).write_text("changed")
-        if change == "staged":
-            git(repo, "add", "file")
-        assert (await Dirty(repo).look("x"))[0] is True
-        git(repo, "reset", "--quiet", "--hard")
-        git(repo, "clean", "-fdq")
-
-
-async def test_many_callers_share_one_look(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    dirty = Dirty(repo)
-    asked = 0
-    really = dirty._ask_git
-
-    async def counted() -> tuple[bool | None, object]:
-        nonlocal asked
-        asked += 1
-        return await really()
-
-    monkeypatch.setattr(dirty, "_ask_git", counted)
-    answers = await asyncio.gather(*(dirty.look("x") for _ in range(50)))
-    assert asked == 1
-    assert len(set(answers)) == 1
-    await dirty.look("another commit")
-    assert asked == 2
-
-
-async def test_a_look_that_git_cannot_take_is_none(tmp_path: Path) -> None:
-    assert (await Dirty(tmp_path).look("x"))[0] is None
-
-
 @pytest.mark.parametrize(("os_sha", "available"), [(None, None), ("f" * 40, True), ("same", False)])
 async def test_an_update_is_available_when_the_control_plane_runs_another_commit(
     repo: Path, os_sha: str | None, *, available: bool | None
@@ -176,6 +142,7 @@ async def test_an_update_is_available_when_the_control_plane_runs_another_commit
     report = await reporter.report()
     assert report.update_available is available
     assert (report.sha, report.running.sha, report.on_disk.sha, report.dirty) == (sha, sha, sha, False)
+    assert report.tree_id == git(repo, "rev-parse", "HEAD^{tree}")
 
 
 async def test_what_runs_stays_what_it_was_when_the_disk_moves_on(repo: Path) -> None:

@@ -19,8 +19,8 @@ from typing import Any, Self
 from aiohttp import web
 
 from daemon.health.shapes import DiskReport, ProcessReport, Resources, ServiceReport, Status, Verdict
-from daemon.journal import Entry, fold
-from daemon.models import Health, LastUpdate, OnDisk, Plan, Running, Update, Version, now
+from daemon.journal import fold
+from daemon.models import Entry, Health, LastUpdate, OnDisk, Plan, Running, Update, Version, now
 from daemon.states import Event, State, after
 
 OLD = "a" * 40
@@ -401,8 +401,11 @@ class FakeMachine:
             await self._changed.wait_for(lambda: reached(self.entries[update_id][-1].state))
 
     async def _updates(self, request: web.Request) -> web.Response:
+        """A page has at most two, so that clients have to ask for the next one."""
         newest = [self.record(update_id).snake() for update_id in reversed(self.entries)]
-        return self._json({"updates": newest[: int(request.query.get("limit", "200"))]})
+        start = int(request.query.get("cursor", "0"))
+        end = start + min(int(request.query.get("limit", "200")), 2)
+        return self._json({"updates": newest[start:end], "next_cursor": str(end) if end < len(newest) else None})
 
     async def _get_update(self, request: web.Request) -> web.Response:
         update_id = request.match_info["id"]

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, RootModel
 
 from daemon.access import Access
 from daemon.errors import RestartingError, UpdateRunningError
-from daemon.triggers.trpc import Procedure, Router, add_routes
+from daemon.triggers.trpc import Procedure, Procedures, Router, Subscription, Tracked, add_routes
 from tests.support.gates import gate
 
 BASE = "/api/trpc"
@@ -34,15 +34,27 @@ class Optional(BaseModel):
     limit: int = 10
 
 
+class Counting(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    to: int = 3
+    lastEventId: str = "0"  # noqa: N815 - the caller's spelling
+    forever: bool = False
+
+
 class Lab:
     """`ran` names the procedures that did what they do, mutations and the slow query."""
 
     def __init__(self) -> None:
         self.ran: list[str] = []
         self.slow_entered = asyncio.Event()
+        self.leaving = asyncio.Event()
+        self.pause_after: int | None = None  # the number after which a count stands still, once
+        self.paused = asyncio.Event()
+        self.cut = asyncio.Event()
         self._meeting = asyncio.Barrier(2)
 
-    def procedures(self) -> dict[str, Procedure]:
+    def procedures(self) -> Procedures:
         return {
             "getVersion": Procedure("query", Access.READ, self._version),
             "selfUpdate": Procedure("mutation", Access.UPDATE, self._self_update, SelfUpdate),
@@ -58,6 +70,9 @@ class Lab:
             "lab.boomMut": Procedure("mutation", Access.UPDATE, self._boom),
             "lab.conflict": Procedure("mutation", Access.UPDATE, self._conflict),
             "lab.restarting": Procedure("mutation", Access.UPDATE, self._restarting),
+            "lab.count": Subscription(Access.READ, self._count, Counting),
+            "lab.subBoom": Subscription(Access.READ, self._sub_boom),
+            "lab.subConflict": Subscription(Access.READ, self._sub_conflict),
         }
 
     async def _version(self, _request: web.Request, _input: None) -> dict[str, str]:
@@ -103,6 +118,31 @@ class Lab:
     async def _restarting(self, _request: web.Request, _input: None) -> None:
         raise RestartingError(retry_after=3)
 
+    async def _count(self, _request: web.Request, given: Counting) -> AsyncGenerator[Tracked, None]:
+        """From after the event that was seen last up to `to`."""
+        for number in range(int(given.lastEventId) + 1, given.to + 1):
+            yield Tracked(str(number), {"number": number})
+            if number == self.pause_after:
+                self.pause_after = None
+                await self._until_cut()
+        if given.forever:
+            await asyncio.Event().wait()
+
+    async def _until_cut(self) -> None:
+        self.paused.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.cut.set()
+
+    async def _sub_boom(self, _request: web.Request, _input: None) -> AsyncGenerator[Tracked, None]:
+        yield Tracked("1", {"number": 1})
+        raise RuntimeError(SECRET)
+
+    async def _sub_conflict(self, _request: web.Request, _input: None) -> AsyncGenerator[Tracked, None]:
+        yield Tracked("1", {"number": 1})
+        raise UpdateRunningError(ref="v2", running="000001-aaaaaa", running_ref="v1", state="staging")
+
 
 @asynccontextmanager
 async def served(lab: Lab) -> AsyncIterator[int]:
@@ -111,7 +151,7 @@ async def served(lab: Lab) -> AsyncIterator[int]:
     Run as the daemon is, and not by aiohttp's test server: that one cancels what runs for a caller who leaves.
     """
     app = web.Application()
-    add_routes(app, BASE, Router(lab.procedures(), gate(token=TOKEN).authorize))
+    add_routes(app, BASE, Router(lab.procedures(), gate(token=TOKEN).authorize, lab.leaving))
     runner = web.AppRunner(app)
     await runner.setup()
     try:

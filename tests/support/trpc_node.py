@@ -21,6 +21,8 @@ class Call:
     path: str
     kind: str = "query"
     input: Any = None
+    until: int | None = None
+    once_open: "Call | None" = None
 
     def plain(self) -> dict[str, Any]:
         """Without an input where it is None: undefined and not null for the script."""
@@ -57,11 +59,12 @@ def newest() -> str:
     return version
 
 
-def install(version: str, folder: Path) -> Path:
-    """Copies the script's project to a folder and installs that version of the client there."""
+def install(version: str, folder: Path, **more: str) -> Path:
+    """Copies the script's project to a folder and installs that version of the client there, and `more` packages."""
     shutil.copytree(PROJECT, folder, dirs_exist_ok=True)
     manifest = json.loads((folder / "package.json").read_text())
-    manifest["dependencies"] = dict.fromkeys(manifest["dependencies"], version)
+    manifest["dependencies"] |= {name: version for name in manifest["dependencies"] if name.startswith("@trpc/")}
+    manifest["dependencies"] |= more
     (folder / "package.json").write_text(json.dumps(manifest))
     words = "install --no-audit --no-fund --no-update-notifier --ignore-scripts --omit=peer --prefer-offline"
     subprocess.run([program("npm"), *words.split()], cwd=folder, check=True, timeout=100, capture_output=True)

@@ -25,8 +25,7 @@ from daemon.client import (
     session,
 )
 from daemon.client.wire import EventParser, ServerEvent
-from daemon.journal import Entry
-from daemon.models import Plan, Update
+from daemon.models import Entry, Plan, Update
 from daemon.states import State
 from tests.support.fake_machine import (
     NEW,

@@ -16,8 +16,8 @@ import pytest
 
 from daemon import journal as journal_module
 from daemon.errors import NoSpaceError, NotFoundError
-from daemon.journal import Entry, Journal, fold, parse
-from daemon.models import Update
+from daemon.journal import Journal, fold, parse
+from daemon.models import Entry, Update
 from daemon.states import Event, ImpossibleTransitionError, State
 
 ROOT = Path(__file__).parents[2]

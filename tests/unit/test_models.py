@@ -106,6 +106,7 @@ def test_the_names_that_the_wire_promises() -> None:
         "running",
         "onDisk",
         "dirty",
+        "treeId",
         "environment",
         "bootId",
         "startedAt",

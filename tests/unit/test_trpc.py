@@ -5,14 +5,17 @@ import gzip
 import json
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+import aiohttp
 import pytest
 import structlog
 from structlog.testing import capture_logs
+from yarl import URL
 
-from daemon.triggers import trpc
+from daemon.triggers import streams, trpc
 from daemon.triggers.trpc import MAX_BODY
 from tests.support.raw_http import Connection, RawResponse, exchange
 from tests.support.trpc_lab import BASE, SECRET, SHA, TOKEN, Lab, served
@@ -418,8 +421,8 @@ class TestOutcomes:
         assert (response.status, error_code(response)) == (500, "INTERNAL_SERVER_ERROR")
         assert response.json["error"]["message"] == "cannot finish because of a defect in refreshd; see its log"
         assert SECRET.encode() not in response.body
-        assert [(line["event"], line["path"], line["exc_info"]) for line in logs] == [
-            ("procedure failed", "lab.boom", True)
+        assert [(line["event"], line["path"], str(line["exc_info"])) for line in logs] == [
+            ("procedure failed", "lab.boom", SECRET)
         ]
 
     async def test_a_result_that_json_cannot_say_is_a_defect_of_that_call_alone(self, port: int, logs: Logs) -> None:
@@ -483,3 +486,140 @@ class TestCallersWhoLeave:
         assert lab.ran == ["lab.slow"]
         assert not logs
         assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+class TestSubscriptions:
+    async def test_events_have_ids_and_the_end_is_said(self, port: int) -> None:
+        response = await events(port, "lab.count?input=%7B%22to%22%3A2%7D")
+
+        assert response.status == 200
+        assert response.headers["content-type"] == "text/event-stream"
+        assert response.headers["vary"] == "trpc-accept, accept"
+        assert response.events == [
+            {"event": "connected", "data": '{"reconnectAfterInactivityMs": 45000}', "retry": "300"},
+            {"id": "1", "data": '{"number":1}'},
+            {"id": "2", "data": '{"number":2}'},
+            {"event": "return", "data": ""},
+        ]
+
+    @pytest.mark.parametrize(
+        ("query", "headers"),
+        [
+            ("", {"Last-Event-ID": "2"}),
+            ("?lastEventId=2", {}),
+            ("?Last-Event-Id=2", {}),
+            ("?input=%7B%22lastEventId%22%3A%222%22%7D", {}),
+            ("?lastEventId=1&input=%7B%22lastEventId%22%3A%220%22%7D", {"Last-Event-ID": "2"}),
+            ("?input=%7B%22lastEventId%22%3A%220%22%7D&lastEventId=2", {}),
+        ],
+    )
+    async def test_a_reader_resumes_by_whichever_way_it_says_so(
+        self, port: int, query: str, headers: dict[str, str]
+    ) -> None:
+        response = await events(port, f"lab.count{query}", {**ALLOWED, **headers})
+
+        assert [event.get("id") for event in response.events] == [None, "3", None]
+
+    @pytest.mark.parametrize(
+        ("target", "headers", "expected"),
+        [
+            ("lab.count", {}, "UNAUTHORIZED"),
+            ("lab.count?input=%7B%22to%22%3A%22x%22%7D", ALLOWED, "BAD_REQUEST"),
+            ("lab.count?input=%7Bbad", ALLOWED, "BAD_REQUEST"),
+            ("lab.count?input=%5B%5D", {**ALLOWED, "Last-Event-ID": "1"}, "BAD_REQUEST"),
+        ],
+    )
+    async def test_an_error_is_an_event_of_a_good_answer(
+        self, port: int, target: str, headers: dict[str, str], expected: str
+    ) -> None:
+        response = await events(port, target, headers)
+
+        assert (response.status, [event["event"] for event in response.events]) == (
+            200,
+            ["connected", "serialized-error"],
+        )
+        shape = json.loads(response.events[1]["data"])
+        assert (shape["data"]["code"], shape["data"]["path"]) == (expected, "lab.count")
+
+    async def test_another_method_is_refused_by_an_event_too(self, port: int) -> None:
+        response = await events(port, "lab.count", {**ALLOWED, **JSON}, method="POST")
+
+        assert json.loads(response.events[1]["data"])["data"]["code"] == "METHOD_NOT_SUPPORTED"
+
+    async def test_a_defect_tells_nothing_and_asks_for_patience(self, port: int, logs: Logs) -> None:
+        response = await events(port, "lab.subBoom")
+
+        assert response.events[1] == {"id": "1", "data": '{"number":1}'}
+        assert response.events[2]["retry"] == "5000"
+        assert json.loads(response.events[2]["data"])["code"] == -32603
+        assert SECRET not in str(response.events)
+        assert [line["event"] for line in logs] == ["procedure failed"]
+
+    async def test_head_is_answered_without_a_stream(self, port: int) -> None:
+        assert (await exchange(port, f"HEAD {BASE}/lab.count", headers=ALLOWED)).status == 204
+
+    async def test_a_stream_is_cut_without_an_end_when_the_daemon_leaves(self, port: int, lab: Lab) -> None:
+        reading = asyncio.create_task(events(port, "lab.count?input=%7B%22forever%22%3Atrue%7D"))
+        lab.pause_after = 3
+        await lab.paused.wait()
+        lab.leaving.set()
+
+        *_, last, told = (await reading).events
+        assert last == {"id": "3", "data": '{"number":3}'}
+        assert told["event"] == "leaving"
+
+    async def test_a_reader_who_leaves_ends_the_work_for_it(
+        self, port: int, lab: Lab, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(streams, "PING_EVERY", 0.05)
+        lab.pause_after = 3
+        async with Connection(port) as connection:
+            await connection.send(f"GET {BASE}/lab.count", headers=ALLOWED)
+            await lab.paused.wait()
+            connection.reset()
+        await asyncio.wait_for(lab.cut.wait(), 5)
+
+    async def test_silence_is_filled_with_pings_that_the_reader_notices(
+        self, port: int, lab: Lab, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(streams, "PING_EVERY", 0.05)
+        reading = asyncio.create_task(events(port, "lab.count"))
+        lab.pause_after = 3
+        await lab.paused.wait()
+        await asyncio.sleep(0.2)
+        lab.leaving.set()
+
+        assert {"event": "ping", "data": ""} in (await reading).events
+
+
+class TestConnectionParams:
+    @pytest.mark.parametrize("target", ["getVersion", "lab.count"])
+    @pytest.mark.parametrize("given", ["%7Bbad", "%5B%5D", "1", "%7B%22a%22%3A1%7D", ""])
+    async def test_what_is_not_texts_by_name_is_a_parse_error(self, port: int, target: str, given: str) -> None:
+        response = await get(port, f"{target}?connectionParams={given}")
+
+        assert (response.status, error_code(response), response.json["error"]["code"]) == (400, "PARSE_ERROR", -32700)
+        assert "path" not in response.json["error"]["data"]
+
+    async def test_they_let_nobody_in(self, port: int) -> None:
+        given = f"%7B%22token%22%3A%22{TOKEN}%22%2C%22authorization%22%3A%22Bearer%20{TOKEN}%22%7D"
+
+        assert error_code(await get(port, f"getVersion?connectionParams={given}", headers={})) == "UNAUTHORIZED"
+
+
+@dataclass(frozen=True)
+class Streamed:
+    status: int
+    headers: Mapping[str, str]
+    events: list[dict[str, str]]
+
+
+async def events(port: int, target: str, headers: Mapping[str, str] = ALLOWED, method: str = "GET") -> Streamed:
+    """A stream to its end."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(method, URL(f"http://127.0.0.1:{port}{BASE}/{target}", encoded=True), headers=headers) as got,
+    ):
+        blocks = [block for block in (await got.text()).split("\n\n") if block and not block.startswith(":")]
+        fields = [dict(line.split(": ", 1) for line in block.split("\n")) for block in blocks]
+        return Streamed(got.status, {name.lower(): value for name, value in got.headers.items()}, fields)

@@ -7,7 +7,7 @@ from daemon.control.console.views import said
 from daemon.control.fleet import Fleet
 from daemon.control.models import Activity, MachineView, Operation
 from daemon.states import State
-from daemon.triggers.streams import ServerEvent
+from daemon.triggers.server_event import ServerEvent
 
 RETRY = 1000  # milliseconds until a browser comes back
 

@@ -23,7 +23,7 @@ from daemon.errors import BadRequestError, InternalError, RefreshdError, Unautho
 from daemon.log import get_logger
 from daemon.models import Update
 from daemon.triggers import streams
-from daemon.triggers.streams import ServerEvent
+from daemon.triggers.server_event import ServerEvent
 from daemon.web.assets import BASE as STATIC
 from daemon.web.assets import Assets
 

@@ -1,0 +1,31 @@
+// What a typed client may do: it has to compile.
+import { createTRPCClient, httpBatchLink, TRPCClientError } from "@trpc/client";
+import type { AppRouter, State, Update, Version } from "./refreshd.js";
+
+const client = createTRPCClient<AppRouter>({ links: [httpBatchLink({ url: "http://machine:3000/api/trpc" })] });
+
+const version: Version = await client.getVersion.query();
+const sha: string | null = version.running.sha;
+const done = await client.selfUpdate.mutate({ targetRef: "main", idempotencyKey: "once" });
+const told: [boolean, string | null, string | null] = [done.success, done.from, done.to];
+const plan: readonly string[] = (await client.planUpdate.mutate({ targetRef: "v1" })).install;
+const back: State = (await client.rollback.mutate()).outcome;
+const update: Update = await client.getUpdate.query({ id: done.updateId });
+const next: string | null = (await client.listUpdates.query({ limit: 10 })).nextCursor;
+const label: string | undefined = (await client.snapshots.list.query()).snapshots[0]?.label;
+await client.snapshots.restore.mutate({ id: "1a2b", paths: ["src/main.py"] });
+
+client.onUpdate.subscribe({ id: done.updateId }, {
+  onData: ({ id, data }) => console.log(id.length, data.steps.map((step) => step.seconds), data.error?.code),
+});
+client.onUpdate.subscribe(undefined, { onComplete: () => console.log("ended") });
+
+try {
+  await client.getVersion.query();
+} catch (error) {
+  if (!(error instanceof TRPCClientError)) throw error;
+  const known: TRPCClientError<AppRouter> = error;
+  const code: string | undefined = known.data?.refreshdCode;
+  console.log(code);
+}
+console.log(sha, told, plan, back, update, next, label);

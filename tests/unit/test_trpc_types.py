@@ -1,0 +1,62 @@
+"""The declaration says what the models say."""
+
+from typing import Literal
+
+import pytest
+from aiohttp import web
+from pydantic import BaseModel, Field
+
+from daemon.access import Access
+from daemon.cli import types
+from daemon.triggers.trpc import Procedure
+from daemon.triggers.trpc_types import declaration, type_of
+
+
+class Inner(BaseModel):
+    numbers: list[int | None]
+    kind: Literal["a", "b"] = "a"
+
+
+class Asked(BaseModel):
+    """What is asked. */ And more."""
+
+    name: str = Field(description="Of whom.")
+    inner: Inner | None = None
+    by_name: dict[str, bool] = {}
+
+
+class Optional(BaseModel):
+    limit: int = 1
+
+
+async def _call(_request: web.Request, _input: object) -> None:
+    return None
+
+
+def test_the_file_in_the_package_is_what_the_procedures_say() -> None:
+    assert types.FILE.read_text(encoding="utf-8") == types.written_anew(), "python -m daemon.cli.types writes it"
+
+
+def test_models_become_interfaces_with_their_descriptions() -> None:
+    text = declaration({"a.b": Procedure("query", Access.READ, _call, Asked, list[Asked])})
+    assert "/** What is asked. * / And more. */\nexport interface Asked {\n  /** Of whom. */\n  name: string;\n" in text
+    assert "  inner?: Inner | null;\n  by_name?: Record<string, boolean>;\n" in text
+    assert '  numbers: readonly (number | null)[];\n  kind?: "a" | "b";\n' in text
+    assert "  a: {\n    b: Query<Asked, readonly Asked[]>;\n  };\n" in text
+
+
+def test_an_input_of_which_nothing_is_required_may_be_left_out() -> None:
+    text = declaration({"all": Procedure("mutation", Access.READ, _call, Optional)})
+    assert "all: Mutation<Optional | undefined, unknown>;" in text
+
+
+def test_what_has_no_type_is_refused_and_not_guessed() -> None:
+    with pytest.raises(ValueError, match="no TypeScript is known"):
+        type_of({"type": "unheard-of"})
+
+
+def test_the_command_prints_the_file(capsys: pytest.CaptureFixture[str]) -> None:
+    from daemon.cli import main
+
+    assert main(["types"]) == 0
+    assert capsys.readouterr().out == types.FILE.read_text(encoding="utf-8")
