@@ -14,6 +14,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
 import daemon.log
+from daemon.metrics.tally import COUNT
 
 _SENTENCE = "request answered"
 
@@ -27,6 +28,8 @@ class AccessLog(AbstractAccessLogger):
         return True
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+        if count := request.get(COUNT):
+            count(response.status, time)
         peer = request.remote or "unix"
         if not daemon.log.writes_json_at_info():
             log.info(

@@ -164,6 +164,7 @@ async def build(settings: Settings, environ: Mapping[str, str], *, boot_id: str 
         version=version,
         supervisor=supervisor,
         ready=ready,
+        run_dir=settings.run_dir,
     )
     table = (
         *http.routes(rest),

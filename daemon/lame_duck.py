@@ -41,20 +41,22 @@ class LameDuck:
             response.force_close()
         return response
 
-    async def quiet(self, connections: Callable[[], Collection[asyncio.BaseTransport]], limit: float) -> None:
+    async def quiet(self, connections: Callable[[], Collection[asyncio.BaseTransport]], limit: float) -> float:
         """Returns when no connection is open, or none of them has been used for a moment; after `limit` anyway.
 
         A client may send its next request at any time until it has read that the connection closes, and one that has
-        connected is about to send its first: both get a moment more.
+        connected is about to send its first: both get a moment more. Gives the seconds that it took.
         """
         self._leaving = True
         began = self._last = time.monotonic()
         while not self._quiet(connections(), time.monotonic() - began):
             if time.monotonic() - began > limit:
                 log.warning("requests are cut off", in_flight=self._in_flight, limit=limit)
-                return
+                return limit
             await asyncio.sleep(_POLL)
-        log.info("requests are answered", seconds=round(time.monotonic() - began, 3), idle=len(connections()))
+        seconds = round(time.monotonic() - began, 3)
+        log.info("requests are answered", seconds=seconds, idle=len(connections()))
+        return seconds
 
     def _quiet(self, connections: Collection[asyncio.BaseTransport], seconds: float) -> bool:
         if not connections:

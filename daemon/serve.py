@@ -18,6 +18,7 @@ from daemon.lame_duck import LameDuck
 from daemon.limits import LimitedRunner, Limits
 from daemon.listening import Listeners
 from daemon.log import get_logger
+from daemon.metrics.leaving import leave_note
 from daemon.repeat import RepeatingConnection
 from daemon.settings import Settings
 from daemon.starts import STABLE_AFTER
@@ -55,7 +56,8 @@ async def serve(settings: Settings, listeners: Listeners, assemble: Callable[[st
         front.refuse()
         await listeners.stop_accepting()
         connections.forget()
-        await duck.quiet(connections.open, settings.restart_timeout)
+        seconds = await duck.quiet(connections.open, settings.restart_timeout)
+        await asyncio.to_thread(leave_note, settings.run_dir, seconds)
         return code
     finally:
         front.refuse()

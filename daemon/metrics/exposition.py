@@ -14,12 +14,13 @@ if TYPE_CHECKING:  # imported when metrics are asked for
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """All that is told, as it is now."""
+    """All that is told, as it is now. `lame_duck`: the seconds that the process before took to leave, where known."""
 
     totals: Series
     tally: Tally
     version: Version
     ready: bool
+    lame_duck: float | None
 
 
 def expose(snapshot: Snapshot, accept: str) -> tuple[bytes, str]:
@@ -99,6 +100,7 @@ def _of_now(snapshot: Snapshot) -> Iterator["Metric"]:
         "refreshd_ready": ("1 when this process has verified itself and does not leave.", snapshot.ready),
         "refreshd_update_running": ("1 while an update is under way.", running),
         "refreshd_update_available": ("1 when the control plane's commit is another.", version.update_available),
+        "refreshd_lame_duck_seconds": ("How long the process before went on answering.", snapshot.lame_duck),
     }
     for name, (documentation, value) in gauges.items():
         # what is not known is not told

@@ -2,12 +2,14 @@
 
 import asyncio
 from dataclasses import dataclass
+from pathlib import Path
 
 from aiohttp import web
 from aiohttp.hdrs import CONTENT_TYPE
 
 from daemon.access import Access
 from daemon.metrics.exposition import Snapshot, expose
+from daemon.metrics.leaving import find_note
 from daemon.metrics.tally import Tally
 from daemon.metrics.totals import Totals
 from daemon.supervisor import Supervisor
@@ -22,6 +24,7 @@ class MetricsApi:
     version: VersionReporter
     supervisor: Supervisor
     ready: asyncio.Event
+    run_dir: Path
 
     async def metrics(self, request: web.Request) -> web.Response:
         snapshot = Snapshot(
@@ -29,6 +32,7 @@ class MetricsApi:
             tally=self.tally,
             version=await self.version.report(),
             ready=self.ready.is_set() and not self.supervisor.leaving.is_set(),
+            lame_duck=await asyncio.to_thread(find_note, self.run_dir),
         )
         text, content_type = await asyncio.to_thread(expose, snapshot, request.headers.get("Accept", ""))
         return web.Response(body=text, headers={CONTENT_TYPE: content_type})

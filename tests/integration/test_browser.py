@@ -68,6 +68,12 @@ async def test_an_update_is_followed_through_the_restart_and_back_again(machine:
         await page.get_by_role("button", name="Go back to before this update").first.click()
         await expect(heading).to_contain_text(target[:12])
         assert await page.evaluate("window.same") is True
+
+        # with the page's session: what was counted before the restarts is still there
+        counted = await (await page.request.get(f"{machine.url}/metrics")).text()
+        assert 'refreshd_updates_total{from="known",result="failed",source="git",to="name"} 1.0' in counted
+        assert 'refreshd_updates_total{from="known",result="succeeded",source="snapshot",to="rollback"} 1.0' in counted
+        assert "\nrefreshd_lame_duck_seconds 0." in counted
         assert problems == []
 
 

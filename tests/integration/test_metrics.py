@@ -1,9 +1,11 @@
 """/metrics of a real daemon, read by Prometheus' own parser."""
 
+import asyncio
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from daemon.metrics.leaving import leave_note
 from tests.support.running import TOKEN, Served, served
 
 
@@ -69,3 +71,13 @@ async def test_metrics_want_the_token_over_tcp(tmp_path: Path) -> None:
     async with served(tmp_path, REFRESHD_TOKEN=TOKEN) as machine:
         assert (await machine.get("/metrics", tcp=True)).status == 401
         assert (await machine.get("/metrics", tcp=True, Authorization=f"Bearer {TOKEN}")).status == 200
+
+
+async def test_how_long_the_process_before_took_to_leave_is_told_where_it_left_a_note(tmp_path: Path) -> None:
+    async with served(tmp_path) as machine:
+        assert ("refreshd_lame_duck_seconds", ()) not in await samples(machine)
+        await asyncio.to_thread(leave_note, tmp_path / "run", 0.25)
+        assert (await samples(machine))["refreshd_lame_duck_seconds", ()] == 0.25
+        for damaged in ("", "nan", "soon"):
+            (tmp_path / "run" / "lame-duck-seconds").write_text(damaged)
+            assert ("refreshd_lame_duck_seconds", ()) not in await samples(machine)

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from daemon.access_log import AccessLog
 from daemon.app import Daemon, build
 from daemon.limits import LimitedRunner, Limits
 from daemon.listening.binding import bind_unix
@@ -84,7 +85,7 @@ async def served(folder: Path, *, limits: Limits | None = None, **environ: str) 
         **environ,
     }
     daemon = await build(Settings.from_environment(settings_environ), settings_environ)
-    runner = LimitedRunner(daemon.app, limits=limits or Limits(), shutdown_timeout=1)
+    runner = LimitedRunner(daemon.app, limits=limits or Limits(), access_log_class=AccessLog, shutdown_timeout=1)
     await runner.setup()
     socket = folder / "run" / "refreshd.sock"
     try:
