@@ -1,7 +1,8 @@
 """One line for each request: the path without its query, which may hold a caller's input.
 
 Where lines are JSON, this one is put together here and not by structlog, which takes ten times as long, and the lines
-of one round of the loop are written together.
+of one round of the loop are written together. Every answer passes here, also one that is repeated: what counts requests
+belongs here.
 """
 
 import asyncio

@@ -176,9 +176,9 @@ class Settings(BaseModel):
         5, alias="REFRESHD_RESTART_TIMEOUT", description="How long requests in flight may take before the exit."
     )
     queue_timeout: Seconds = Field(
-        10,
+        30,
         alias="REFRESHD_QUEUE_TIMEOUT",
-        description="How long clients wait while code is put back, before they are told to try later.",
+        description="How long clients wait for a start, or while code is put back, before they are told to come again.",
     )
     verify_timeout: Seconds = Field(30, alias="REFRESHD_VERIFY_TIMEOUT", description="Limit for the request to itself.")
     snapshots_keep: Annotated[int, Field(ge=1, le=10_000)] = Field(

@@ -101,12 +101,13 @@ class Listeners:
         self._handed_on.clear()
 
     def _bind_missing(self) -> None:
-        if not any(held.startswith("unix:") for held in self._open):
-            listener = bind_unix(self._unix)
-            self._open[f"unix:{identity(self._unix)}:{self._unix}"] = listener
+        # TCP first: where the holder has the port and did not answer, this fails, and the socket file stays as it is
         if self._tcp and not any(held.startswith("tcp:") for held in self._open):
             for number, listener in enumerate(bind_tcp(self._tcp)):
                 self._open[f"tcp:{self._tcp}#{number}"] = listener
+        if not any(held.startswith("unix:") for held in self._open):
+            listener = bind_unix(self._unix)
+            self._open[f"unix:{identity(self._unix)}:{self._unix}"] = listener
 
     async def _reconcile(self, holder: Holder) -> None:
         known = await holder.ids()

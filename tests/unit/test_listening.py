@@ -54,7 +54,7 @@ def test_descriptor_that_is_no_number_is_not_handed_on(number: str) -> None:
 
 
 async def test_without_a_holder_all_is_bound(path: Path) -> None:
-    unix, tcp = await listeners(path, ANY_PORT).open()
+    tcp, unix = await listeners(path, ANY_PORT).open()
     assert unix.family is socket.AF_UNIX
     assert path.stat().st_mode & 0o777 == 0o660
     assert tcp.getsockname()[1] != 0
@@ -98,12 +98,22 @@ async def test_socket_of_another_setting_is_closed(path: Path) -> None:
 
 async def test_descriptor_that_is_no_socket_is_bound_anew(path: Path) -> None:
     pipe = os.pipe()
-    unix, tcp = await listeners(path, ANY_PORT, {f"tcp:{ANY_PORT}#0": pipe[0]}).open()
+    tcp, unix = await listeners(path, ANY_PORT, {f"tcp:{ANY_PORT}#0": pipe[0]}).open()
     assert tcp.getsockname()[1] != 0
     close(unix, tcp)
     path.unlink()
     for end in pipe:
         os.close(end)
+
+
+async def test_port_that_is_taken_leaves_the_socket_file_as_it_is(path: Path) -> None:
+    (taken,) = bind_tcp(ANY_PORT)
+    unix, held = await bound(path)
+    with pytest.raises(OSError, match="in use"):
+        await listeners(path, Address(*taken.getsockname())).open()
+    assert (await asyncio.to_thread(identity, path) or "") in held
+    close(taken, unix)
+    path.unlink()
 
 
 def open_descriptors() -> list[Path]:

@@ -39,7 +39,7 @@ DEFAULTS: dict[str, Any] = {
     "install_timeout": 600,
     "check_timeout": 60,
     "undo_timeout": 600,
-    "queue_timeout": 10,
+    "queue_timeout": 30,
     "restart_timeout": 5,
     "rescue": False,
     "verify_timeout": 30,

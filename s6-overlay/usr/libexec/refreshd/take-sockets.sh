@@ -7,8 +7,8 @@ exec_with_sockets() {
   if [ -d ../refreshd-holder ]; then
     export REFRESHD_HOLDER="${REFRESHD_RUN_DIR:-/run/refreshd}/holder/socket"
     # asked first: who execs through the dump and gets none does not come back
-    if s6-fdholder-list -t 1000 "$REFRESHD_HOLDER" >/dev/null 2>&1; then
-      exec s6-fdholder-getdump -t 1000 "$REFRESHD_HOLDER" "$@"
+    if s6-fdholder-list -t 5000 "$REFRESHD_HOLDER" >/dev/null 2>&1; then
+      exec s6-fdholder-getdump -t 5000 "$REFRESHD_HOLDER" "$@"
     fi
   fi
   exec "$@"
