@@ -18,6 +18,7 @@ from daemon.refs import parse_ref
 RENEW_EVERY = 3  # times within a lease
 ANSWERS_WITHIN = 180.0  # seconds, for the daemon of a machine that was started
 ASK_AGAIN = 0.3  # seconds
+LOOKS_FOR_AN_END = 10
 LAST = "last"
 
 _DOWN = frozenset({MachineState.STOPPED, MachineState.ARCHIVED, MachineState.FAILED})
@@ -176,8 +177,14 @@ class Operator:
             await asyncio.gather(working, stopped, return_exceptions=True)
 
     async def _has_stopped(self, machine: str, result: RefreshResult) -> bool:
-        """Why it does not answer, where it does not."""
-        return result.outcome == "unreachable" and _is_down(await self._fleet.look_again(machine))
+        """Why it does not answer, where it does not. A connection breaks before its provider knows of the end."""
+        if result.outcome != "unreachable":
+            return False
+        for _ in range(LOOKS_FOR_AN_END):
+            if _is_down(await self._fleet.look_again(machine)):
+                return True
+            await asyncio.sleep(ASK_AGAIN)
+        return False
 
     async def _restart(self, machine: str) -> RefreshResult:
         provider, found = self._fleet.provided(machine)

@@ -137,6 +137,7 @@ def _daytona(settings: ControlSettings, tokens: MachineTokens, key_file: Path) -
         target=settings.daytona_target,
         fleet=settings.fleet,
         snapshot=settings.daytona_snapshot,
+        git_token_file=settings.git_token_file,
         tokens=tokens,
         os_sha=settings.os_sha,
         timeout=settings.provider_timeout,

@@ -88,6 +88,11 @@ class ControlSettings(BaseModel):
     daytona_snapshot: str = Field(
         "", alias="CONTROL_DAYTONA_SNAPSHOT", description="The snapshot that sandboxes are made from."
     )
+    git_token_file: AbsolutePath | None = Field(
+        None,
+        alias="CONTROL_GIT_TOKEN_FILE",
+        description="A file with the token that sandboxes fetch with, read again and sent along for each refresh.",
+    )
     daytona_target: str = Field("", alias="CONTROL_DAYTONA_TARGET", description="The region that they are made in.")
     poll_interval: Seconds = Field(5, alias="CONTROL_POLL_INTERVAL", description="Pause between two looks at machines.")
     lease: Annotated[float, Field(ge=1, le=600)] = Field(

@@ -11,7 +11,7 @@ from daemon.control.providers import MachineSpec, RefreshesCode
 from daemon.control.providers.daytona import DaytonaProvider
 from daemon.control.tokens import MachineTokens
 from tests.support.daytona_cloud import API_KEY, PREVIEW_HEADER, DaytonaCloud
-from tests.support.machine import HostMachine
+from tests.support.machine import GIT_TOKEN, HostMachine
 
 NO_WORKSPACE = {".gitignore": "__pycache__/\n*.pyc\n"}
 
@@ -23,7 +23,9 @@ async def cloud() -> AsyncIterator[DaytonaCloud]:
         yield cloud
 
 
-def provider_of(cloud: DaytonaCloud, key: str = API_KEY, fleet: str = "test") -> DaytonaProvider:
+def provider_of(
+    cloud: DaytonaCloud, key: str = API_KEY, fleet: str = "test", git_token_file: Path | None = None
+) -> DaytonaProvider:
     return DaytonaProvider(
         api_key=key,
         api_url=cloud.api_url,
@@ -32,6 +34,7 @@ def provider_of(cloud: DaytonaCloud, key: str = API_KEY, fleet: str = "test") ->
         snapshot="refreshd",
         tokens=MachineTokens(b"k" * 32),
         timeout=20,
+        git_token_file=git_token_file,
     )
 
 
@@ -42,14 +45,17 @@ async def provider(cloud: DaytonaCloud) -> AsyncIterator[DaytonaProvider]:
     await provider.close()
 
 
-async def test_a_sandbox_is_made_refreshed_through_its_preview_link_and_confirmed() -> None:
+async def test_a_sandbox_is_made_refreshed_through_its_preview_link_and_confirmed(tmp_path: Path) -> None:
+    """The git token that it was created with has expired, as such tokens do."""
+    (tmp_path / "git-token").write_text(GIT_TOKEN)
     async with HostMachine(files=NO_WORKSPACE) as machine:
 
         def configure(env: dict[str, str]) -> None:
             (machine.folder / "token").write_text(env["REFRESHD_TOKEN"])
 
         async with DaytonaCloud(machine.url, configure) as cloud:
-            provider = provider_of(cloud)
+            provider = provider_of(cloud, git_token_file=tmp_path / "git-token")
+            (machine.folder / "git-token").write_text("expired")
             await machine.service.wait_ready()
             await is_refreshed(provider, cloud, machine)
             await provider.close()

@@ -31,13 +31,18 @@ def client_of(preview: Preview, *, timeout: float = TIMEOUT) -> Client:
 
 
 async def refresh_by(
-    preview: Preview, target_ref: str, *, key: str = "", watcher: Watcher | None = None, limit: float = LIMIT
+    preview: Preview,
+    target_ref: str,
+    *,
+    key: str = "",
+    watcher: Watcher | None = None,
+    limit: float = LIMIT,
+    git_token: str | None = None,
 ) -> RefreshResult:
     """The daemon's answer after its restart. Never raises for what a machine or a network can do."""
     async with client_of(preview) as client:
-        return await result_of(
-            client.refresh(Target(target_ref), idempotency_key=key or None, limit=limit, watcher=watcher)
-        )
+        order = Target(target_ref, git_token=git_token)
+        return await result_of(client.refresh(order, idempotency_key=key or None, limit=limit, watcher=watcher))
 
 
 async def roll_back_by(

@@ -6,6 +6,7 @@ The token is given as a variable: whoever may read a sandbox's variables holds t
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daemon.client import Watcher
@@ -15,7 +16,9 @@ from daemon.control.providers import DAEMON_PORT, MachineSpec, Preview
 from daemon.control.providers.asking import LIMIT, refresh_by
 from daemon.control.providers.environment import checked
 from daemon.control.tokens import MachineTokens, new_salt
+from daemon.errors import ConfigurationError
 from daemon.redaction import redacted
+from daemon.tokens import read_secret
 
 if TYPE_CHECKING:
     from daytona import AsyncDaytona, AsyncSandbox
@@ -48,7 +51,10 @@ _STATES = {
 
 
 class DaytonaProvider:
-    """`timeout` is for one call, in seconds. `api_url` and `target` are Daytona's own where they are empty."""
+    """`timeout` is for one call, in seconds. `api_url` and `target` are Daytona's own where they are empty.
+
+    `git_token_file`: what a sandbox fetches with, sent along with each refresh and kept by nobody.
+    """
 
     name = "daytona"
     activities = frozenset(Activity)
@@ -65,6 +71,7 @@ class DaytonaProvider:
         os_sha: str = "",
         timeout: float = 120,
         refresh_timeout: float = LIMIT,
+        git_token_file: Path | None = None,
     ) -> None:
         self._api_key = api_key
         self._api_url = api_url or "https://app.daytona.io/api"
@@ -75,6 +82,7 @@ class DaytonaProvider:
         self._os_sha = os_sha
         self._timeout = timeout
         self._refresh_timeout = refresh_timeout
+        self._git_token_file = git_token_file
         self._client: AsyncDaytona | None = None
         self._connecting = asyncio.Lock()
 
@@ -158,7 +166,24 @@ class DaytonaProvider:
         preview = await self.preview_url(ref)
         if preview is None:
             return RefreshResult(success=False, outcome="stopped", message="cannot refresh a sandbox that is stopped")
-        return await refresh_by(preview, target_ref, key=key, watcher=watcher, limit=self._refresh_timeout)
+        return await refresh_by(
+            preview,
+            target_ref,
+            key=key,
+            watcher=watcher,
+            limit=self._refresh_timeout,
+            git_token=await self._git_token(),
+        )
+
+    async def _git_token(self) -> str | None:
+        """Read for each refresh: such tokens live an hour, and the one that a sandbox was created with has expired."""
+        if self._git_token_file is None:
+            return None
+        try:
+            return await asyncio.to_thread(read_secret, self._git_token_file)
+        except ConfigurationError as error:
+            action = "refresh the machine"
+            raise ProviderError(action=action, provider="the control plane", reason=error.problems) from None
 
     async def close(self) -> None:
         if self._client:
