@@ -20,6 +20,7 @@ ANSWERS_WITHIN = 180.0  # seconds, for the daemon of a machine that was started
 ASK_AGAIN = 0.3  # seconds
 LOOKS_FOR_AN_END = 10
 LAST = "last"
+NEWEST = 50  # updates of a machine, among which one is looked for
 
 _DOWN = frozenset({MachineState.STOPPED, MachineState.ARCHIVED, MachineState.FAILED})
 
@@ -237,7 +238,7 @@ class Operator:
                 return ()
             try:
                 async with client_of(preview) as client:
-                    return await client.updates()
+                    return await client.updates(NEWEST)
             except NoAnswerError:
                 if asyncio.get_running_loop().time() > give_up:
                     raise

@@ -79,7 +79,7 @@ async def build(settings: ControlSettings, stack: AsyncExitStack) -> Control:
     app.router.add_get("/healthz", _healthz)
     add_routes(app, users.routes(users.UserApi(accounts)), gate.authorize)
     table = Procedures(fleet=fleet, operator=operator).table()
-    trpc.add_routes(app, "/api/trpc", trpc.Router(table, gate.authorize))
+    trpc.add_routes(app, "/api/trpc", trpc.Router(table, gate.authorize, leaving))
     assets = Assets(STATIC)
     Console(
         fleet=fleet,

@@ -1,6 +1,7 @@
 """The control plane's tRPC procedures: machines, what they run, and what is done to them."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from itertools import count
 from typing import Any
 
 from aiohttp import web
@@ -10,8 +11,8 @@ from pydantic.alias_generators import to_camel
 from daemon.access import Access, who
 from daemon.control.actions import Operator
 from daemon.control.fleet import Fleet
-from daemon.control.models import Activity
-from daemon.triggers.trpc import Procedure
+from daemon.control.models import Activity, MachineView
+from daemon.triggers.trpc import Procedure, Subscription, Tracked
 
 
 class MachineInput(BaseModel):
@@ -24,17 +25,27 @@ class RefreshInput(MachineInput):
     target_ref: str = ""
 
 
+class ChangesInput(BaseModel):
+    """Without an id: the changes of all machines. What a reader has seen last does not matter: it is told anew."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, alias_generator=to_camel, defer_build=True)
+
+    id: str | None = None
+    last_event_id: str | None = None
+
+
 class Procedures:
     def __init__(self, *, fleet: Fleet, operator: Operator) -> None:
         self._fleet = fleet
         self._operator = operator
 
-    def table(self) -> Mapping[str, Procedure]:
+    def table(self) -> Mapping[str, Procedure | Subscription]:
         return {
             "machine.list": Procedure("query", Access.READ, self.list),
             "machine.get": Procedure("query", Access.READ, self.get, MachineInput),
             "machine.restart": Procedure("mutation", Access.UPDATE, self.restart, MachineInput),
             "machine.refreshCode": Procedure("mutation", Access.UPDATE, self.refresh_code, RefreshInput),
+            "machine.onChange": Subscription(Access.READ, self.on_change, ChangesInput),
         }
 
     async def list(self, _request: web.Request, _input: None) -> list[dict[str, Any]]:
@@ -52,6 +63,27 @@ class Procedures:
         """Answers when it was confirmed what runs. That a machine does not support it is an answer."""
         result = await self._operator.refresh_code(given.id, by=_by(request), target_ref=given.target_ref)
         return result.camel()
+
+    async def on_change(self, _request: web.Request, given: ChangesInput) -> AsyncGenerator[Tracked, None]:
+        """First how everything is, then what changes; `machine` is null for one that is not there any more."""
+        if given.id is not None:
+            self._fleet.get(given.id)
+        numbers = count(1)
+        with self._fleet.changes.subscribed() as reader:
+            current = {view.id: view for view in self._fleet.machines()}
+            for machine in current:
+                if given.id in {None, machine}:
+                    yield _change(next(numbers), machine, current)
+            async for changed in reader.batches():
+                current = {view.id: view for view in self._fleet.machines()}
+                for machine in changed:
+                    if given.id in {None, machine}:
+                        yield _change(next(numbers), machine, current)
+
+
+def _change(number: int, machine: str, current: Mapping[str, MachineView]) -> Tracked:
+    view = current.get(machine)
+    return Tracked(str(number), {"id": machine, "machine": view.camel() if view else None})
 
 
 def _by(request: web.Request) -> str:

@@ -235,6 +235,22 @@ async def test_the_trpc_client_lists_gets_refreshes_and_is_refused(trpc_client: 
     assert code(stranger) == "UNAUTHORIZED"
 
 
+async def test_a_subscription_is_told_how_a_machine_is_and_then_what_is_done_to_it(
+    trpc_client: Path, world: World
+) -> None:
+    refresh = Call("machine.refreshCode", "mutation", {"id": ID})
+    watching = Call("machine.onChange", "subscription", {"id": ID}, until=2, once_open=refresh)
+    unknown = Call("machine.onChange", "subscription", {"id": "no"})
+    [[told, refused]] = await outcomes(
+        trpc_client,
+        Client(link="httpSubscriptionLink", url=f"{world.url}/api/trpc", token=TOKEN, calls=[watching, unknown]),
+    )
+    before, during = (event["data"] for event in told["events"])
+    assert (before["id"], before["machine"]["operation"], before["machine"]["updateAvailable"]) == (ID, None, True)
+    assert during["machine"]["operation"]["activity"] == "refresh"
+    assert code(refused) == "NOT_FOUND"
+
+
 def code(outcome: dict[str, Any]) -> str:
     name: str = outcome["error"]["data"]["code"]
     return name
