@@ -77,6 +77,9 @@ class Upstream:
         git(self.tree, "push", "--quiet", "--force", "origin", f"HEAD:refs/heads/{branch}")
         return commit
 
+    def head(self) -> str:
+        return git(self.tree, "rev-parse", "HEAD")
+
     def release(self, version: str) -> str:
         """A commit after which the daemon itself answers with another version."""
         return self.commit({"daemon/__init__.py": self._with_version(version)}, f"release {version}")
@@ -101,7 +104,7 @@ class Upstream:
     def _commit(self, message: str) -> str:
         git(self.tree, "add", "--all")
         git(self.tree, "commit", "--quiet", "--message", message)
-        return git(self.tree, "rev-parse", "HEAD")
+        return self.head()
 
 
 class HostMachine:
@@ -109,7 +112,7 @@ class HostMachine:
 
     `mounted`: its code comes from a mount, which is the developers' own tree; else from the git server, with a token.
     Without `readiness` s6 is not told when the daemon serves, as in a machine that somebody scripted; without `holder`
-    nobody keeps the listening sockets while it restarts.
+    nobody keeps the listening sockets while it restarts. `python` is the environment that stands for the image's.
     """
 
     def __init__(
@@ -120,6 +123,7 @@ class HostMachine:
         holder: bool = True,
         files: Mapping[str, str] = WORKSPACE,
         env: Mapping[str, str] | None = None,
+        python: Path = Path(sys.prefix),
     ) -> None:
         # short: the path of a Unix socket has room for 107 bytes
         self.folder = Path(tempfile.mkdtemp(prefix="refreshd-"))
@@ -135,6 +139,7 @@ class HostMachine:
         self._holder = holder
         self._files = files
         self._more = dict(env or {})
+        self._python = python
         self._stack = AsyncExitStack()
         self.s6: S6
 
@@ -199,7 +204,7 @@ class HostMachine:
         if not self._holder:
             shutil.rmtree(self._root / "etc/s6-overlay/s6-rc.d/refreshd-holder")
         (self._root / "opt/refreshd").mkdir(parents=True)
-        (self._root / "opt/refreshd/.venv").symlink_to(sys.prefix)
+        (self._root / "opt/refreshd/.venv").symlink_to(self._python)
         (self.folder / "token").write_text(TOKEN)
         (self.folder / "git-token").write_text(GIT_TOKEN)
         if not self.mounted:

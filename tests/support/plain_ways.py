@@ -19,6 +19,7 @@ def copy_with_rsync(source: Path, repo: Path) -> None:
     subprocess.run(("rsync", *options, f"{source}/", f"{repo}/"), check=True)
 
 
-def install_with_pnpm(repo: Path, pnpm: tuple[str, ...] = ("pnpm",)) -> None:
-    argv = (*pnpm, "install", "--frozen-lockfile", "--silent")
-    subprocess.run(argv, cwd=repo, check=True, env={**os.environ, "CI": "true"})
+def install_with_pnpm(repo: Path, path: str) -> None:
+    """`path` is the PATH that pnpm is found on."""
+    argv = ("pnpm", "install", "--frozen-lockfile", "--silent")
+    subprocess.run(argv, cwd=repo, check=True, env={**os.environ, "CI": "true", "PATH": path})
