@@ -146,11 +146,11 @@ class Lane:
         `back`: goes to that commit by rolling the last update back.
         """
         await self._tidy_up()
-        machine, old = self._machine, git(self._machine.repo, "rev-parse", "HEAD")
+        machine, old = self._machine, await self._head()
         branch = "bad" if bad_code else next(name for name, commit in self._commits.items() if commit != old)
         if bad_code:
-            self._commit_bad(*BAD_CODE[bad_code])
-        new = self._offer(branch)
+            await asyncio.to_thread(self._commit_bad, *BAD_CODE[bad_code])
+        new = await asyncio.to_thread(self._offer, branch)
         (machine.repo / EDITED).write_bytes(EDIT)
         (machine.repo / ADDED).write_bytes(ADDITION)
         before = {path.name for path in self._records()}
@@ -166,7 +166,7 @@ class Lane:
                 await asked
         folded = [_folded(path) for path in records]
         preserved = folded[0].facts.get("preserved") or {}
-        head = git(machine.repo, "rev-parse", "HEAD")
+        head = await self._head()
         seen = Seen(
             old=old,
             new=new,
@@ -179,6 +179,9 @@ class Lane:
         )
         problems = [problem async for problem in self._problems(seen)]
         return Seen(**{**vars(seen), "problems": tuple(problems)})
+
+    async def _head(self) -> str:
+        return await asyncio.to_thread(git, self._machine.repo, "rev-parse", "HEAD")
 
     async def _ask(self, target: str | Rollback) -> None:
         """As a client that does not give up: its machine may die while it asks."""
@@ -249,8 +252,9 @@ class Lane:
         machine = self._machine
         machine.faults.disarm()
         await self._ready()
-        git(machine.repo, "checkout", "--quiet", "--force", "HEAD", "--", ".")
-        git(machine.repo, "clean", "--quiet", "-fd")
+        # the lanes share one loop: who waits for git in it holds all of them up
+        await asyncio.to_thread(git, machine.repo, "checkout", "--quiet", "--force", "HEAD", "--", ".")
+        await asyncio.to_thread(git, machine.repo, "clean", "--quiet", "-fd")
         for name in ("starts", "bad-targets.json"):
             (machine.state_dir / name).unlink(missing_ok=True)
 
@@ -259,19 +263,20 @@ class Lane:
         if difference := await asyncio.to_thread(self._difference, seen):
             yield f"the tree is neither old nor new: {difference}"
         expected = [f"?? {ADDED}"] + ([f" M {EDITED}"] if seen.ended_at == "old" else [])
-        status = subprocess.run(
+        status = await asyncio.to_thread(
+            subprocess.run,
             # without taking notes of what it finds, for which a full disk has no room
             ("git", "--no-optional-locks", "status", "--porcelain"),
             cwd=machine.repo,
             capture_output=True,
             text=True,
             check=True,
-        ).stdout.splitlines()
-        if sorted(status) != sorted(expected):
-            yield f"HEAD and index disagree: {status}"
+        )
+        if sorted(status.stdout.splitlines()) != sorted(expected):
+            yield f"HEAD and index disagree: {status.stdout}"
         if not await asyncio.to_thread(self._dependencies_load, seen):
             yield "dependencies do not load"
-        if seen.ended_at == "new" and not self._preserved(seen.snapshot):
+        if seen.ended_at == "new" and not await asyncio.to_thread(self._preserved, seen.snapshot):
             yield "local edits are not in the snapshot"
         if locks := [str(path) for path in (machine.repo / ".git").rglob("*.lock")]:
             yield f"locks: {locks}"
