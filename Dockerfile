@@ -41,14 +41,18 @@ FROM debian:trixie-slim
 
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends \
-        ca-certificates curl execline git nodejs python3 python3-venv rsync s6 \
+        ca-certificates curl execline git nodejs openssh-client python3 python3-venv rsync s6 \
     && apt-get clean && rm -rf /var/lib/apt/lists/*
 
 # an id may be taken: on some hosts the user's own is one of Debian's
 ARG UID=1000
 ARG GID=1000
+# runs the daemon where MACHINE_DAEMON_USER=refreshd says so
+ARG DAEMON_UID=990
 RUN groupadd --non-unique --gid "$GID" iterate \
     && useradd --non-unique --uid "$UID" --gid "$GID" --create-home --shell /bin/bash iterate \
+    && useradd --system --uid "$DAEMON_UID" --user-group --groups iterate --home-dir /var/lib/refreshd \
+        --no-create-home refreshd \
     && install --directory --owner iterate --group iterate \
         /home/iterate/repo /var/lib/refreshd /run/refreshd /var/log/refreshd
 

@@ -10,14 +10,20 @@
 # Environment: REFRESHD_RUN_DIR, REFRESHD_STATE_DIR, REFRESHD_LOG_DIR, and what the daemon reads. MACHINE_ROOT is put
 # before every fixed path (/init, /etc/s6-overlay, /usr/libexec/refreshd, /opt/refreshd), for a machine that is not an
 # image; it is empty in an image.
+#
+# MACHINE_DAEMON_USER, for a machine that is started as root: the user that the daemon runs as in place of the one who
+# owns the checkout. Others then read neither its tokens nor its state, and it runs no daemon of the checkout, which they
+# can change. The checkout is shared through its group.
 # Exit code: 100 when the machine cannot start as it is configured.
 set -eu
-umask 022
+umask "${MACHINE_UMASK:-022}"
 
 root=${MACHINE_ROOT:-}
 definitions=$root/etc/s6-overlay/s6-rc.d
 libexec=$root/usr/libexec/refreshd
 run_dir=${REFRESHD_RUN_DIR:-/run/refreshd}
+state_dir=${REFRESHD_STATE_DIR:-/var/lib/refreshd}
+log_dir=${REFRESHD_LOG_DIR:-/var/log/refreshd}
 scan=$run_dir/service
 
 # How long a service may take to end, in milliseconds, where its definition does not say; see `stop` for the reason.
@@ -31,9 +37,10 @@ main() {
   [ $# -eq 0 ] || exec "$@"
 
   command -v s6-svscan >/dev/null || refuse 's6-svscan is not installed'
+  [ -z "${MACHINE_DAEMON_USER:-}" ] || become_daemon_user "$MACHINE_DAEMON_USER"
   prepare_folder REFRESHD_RUN_DIR "$run_dir"
-  prepare_folder REFRESHD_STATE_DIR "${REFRESHD_STATE_DIR:-/var/lib/refreshd}"
-  prepare_folder REFRESHD_LOG_DIR "${REFRESHD_LOG_DIR:-/var/log/refreshd}"
+  prepare_folder REFRESHD_STATE_DIR "$state_dir"
+  prepare_folder REFRESHD_LOG_DIR "$log_dir"
   # asking for a rescan is harmless, and only a supervisor that runs can be asked
   ! s6-svscanctl -a "$scan" 2>/dev/null || refuse "another machine runs in $run_dir; name another REFRESHD_RUN_DIR"
   # shellcheck source=/dev/null
@@ -50,6 +57,46 @@ say() {
 refuse() {
   say "cannot start the machine: $*"
   exit 100
+}
+
+become_daemon_user() { # USER
+  [ "$(id -u)" -eq 0 ] || refuse "MACHINE_DAEMON_USER=$1 needs a machine that is started as root"
+  id "$1" >/dev/null 2>&1 || refuse "there is no user $1 (MACHINE_DAEMON_USER)"
+  unset MACHINE_DAEMON_USER
+  for folder in "$run_dir" "$state_dir" "$log_dir"; do
+    mkdir -p "$folder"
+    chown -R "$1:" "$folder"
+  done
+  chmod 755 "$run_dir"
+  chmod 700 "$state_dir" "$log_dir"
+  export HOME="$state_dir" MACHINE_DAEMON=image MACHINE_UMASK=002
+  share_checkout "$1"
+  exec s6-setuidgid "$1" "$0"
+}
+
+# Files that either side makes belong to the checkout's group; a folder with the setgid bit was shared before.
+share_checkout() { # USER
+  repo=${ITERATE_REPO:-}
+  [ -d "$repo" ] || refuse "ITERATE_REPO must be a folder that exists, for its group to be shared with $1"
+  if [ ! -g "$repo" ]; then
+    chmod -R g+rwX "$repo"
+    find "$repo" -type d -exec chmod g+s {} +
+  fi
+  # homes are closed to everybody else; the group may pass, and list nothing
+  parent=${repo%/*}
+  while [ -n "$parent" ]; do
+    [ "$(stat -c %g "$parent")" != "$(stat -c %g "$repo")" ] || chmod g+x "$parent"
+    parent=${parent%/*}
+  done
+  owner=$(stat -c %U "$repo")
+  trust_checkout "$1" "$HOME"
+  trust_checkout "$owner" "$(getent passwd "$owner" | cut -d: -f6)"
+}
+
+# Git works in a folder with another user's files only for those who told it to.
+trust_checkout() { # USER HOME
+  s6-setuidgid "$1" env HOME="$2" git config --global --fixed-value --replace-all safe.directory "$repo" "$repo" ||
+    say "git does not work for $1 in $repo"
 }
 
 prepare_folder() { # NAME FOLDER

@@ -43,9 +43,13 @@ async def start_machine(image: str) -> AsyncIterator[StartMachine]:
     machines: list[Machine] = []
 
     async def start(
-        *, env: Mapping[str, str] | None = None, mounts: Mapping[Path, str] | None = None, variant: str = ""
+        *,
+        env: Mapping[str, str] | None = None,
+        mounts: Mapping[Path, str] | None = None,
+        variant: str = "",
+        user: str | None = None,
     ) -> Machine:
-        machine = Machine(variant or image, env=env, mounts=mounts)
+        machine = Machine(variant or image, env=env, mounts=mounts, user=user)
         machines.append(machine)
         await machine.start()
         return machine

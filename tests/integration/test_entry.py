@@ -251,3 +251,9 @@ def test_old_place_of_the_user_bundle_is_not_made(machine: MachineRoot) -> None:
     write_init(machine)
     assert machine.entry().returncode == 0
     assert not (machine.definitions / "user").exists()
+
+
+def test_a_daemon_user_that_cannot_be_had_is_refused(machine: MachineRoot) -> None:
+    refused = machine.entry(env={"MACHINE_DAEMON_USER": "nobody-of-this-name"})
+    assert refused.returncode == 100
+    assert "MACHINE_DAEMON_USER" in refused.stderr

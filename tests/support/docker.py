@@ -103,12 +103,18 @@ class Machine:
     """One container. `mounts` maps host folders to `path` or `path:ro`; the port of the TCP listener is published."""
 
     def __init__(
-        self, image: str, *, env: Mapping[str, str] | None = None, mounts: Mapping[Path, str] | None = None
+        self,
+        image: str,
+        *,
+        env: Mapping[str, str] | None = None,
+        mounts: Mapping[Path, str] | None = None,
+        user: str | None = None,
     ) -> None:
         self.image = image
         self.name = f"refreshd-test-{secrets.token_hex(6)}"
         self.url = ""
         self._options = [f"--env={name}={value}" for name, value in (env or {}).items()]
+        self._options += [f"--user={user}"] if user else []
         self._options += [f"--volume={folder}:{place}" for folder, place in (mounts or {}).items()]
 
     async def start(self) -> None:
