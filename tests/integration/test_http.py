@@ -145,7 +145,7 @@ async def test_a_stream_is_ended_without_an_end_when_the_daemon_leaves(tmp_path:
         reading = asyncio.create_task(world.get(f"{API}/updates/{update.id}/events"))
         await asyncio.sleep(0.2)
         world.daemon.supervisor.leave()
-        assert [event["event"] for event in events(await asyncio.wait_for(reading, 10))] == ["entry"]
+        assert [event["event"] for event in events(await asyncio.wait_for(reading, 10))] == ["entry", "leaving"]
 
 
 def events(answer: object) -> list[dict[str, str]]:
@@ -250,7 +250,7 @@ async def test_a_defect_tells_nothing_of_itself(tmp_path: Path, monkeypatch: pyt
         async def fail() -> None:
             raise ValueError("secret detail")
 
-        monkeypatch.setattr(world.daemon.version, "report", fail)
+        monkeypatch.setattr(world.daemon.version, "current", fail)
         answer = await world.get(f"{API}/version")
         assert (answer.status, answer.json["code"]) == (500, "internal")
         assert "secret" not in answer.text

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from daemon.triggers.openapi import PATH
 from tests.support.running import TOKEN, Served, served
 
@@ -34,6 +36,7 @@ async def believed(world: Served, document: dict[str, Any], folder: Path, *words
     return await said.wait(), output.decode()[-4000:]
 
 
+@pytest.mark.timeout(300)  # many requests, on machines that have other things to do
 async def test_the_server_keeps_every_word_of_its_description(tmp_path: Path) -> None:
     async with served(tmp_path, REFRESHD_TOKEN=TOKEN) as world:
         world.daemon.ready.set()
