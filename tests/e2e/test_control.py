@@ -112,7 +112,7 @@ def until_it_answers(url: str, child: subprocess.Popen[bytes], log: Path) -> Non
 
 
 def logged_in(started: Browser, url: str) -> Page:
-    page = started.new_page(viewport={"width": 1100, "height": 760})
+    page = started.new_page(viewport={"width": 1100, "height": 720})
     page.set_default_timeout(PATIENCE)
     expect.set_options(timeout=PATIENCE)
     page.on("dialog", lambda dialog: dialog.accept())

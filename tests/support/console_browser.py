@@ -27,4 +27,5 @@ def browser() -> Iterator[Browser]:
 
 def picture(page: Page, name: str) -> None:
     if folder := os.environ.get(PICTURES):
-        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+        page.evaluate("scrollTo(0, 0)")
+        page.screenshot(path=Path(folder) / f"{name}.png")
