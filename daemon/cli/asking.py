@@ -43,6 +43,11 @@ async def _ask(client: Client, work: Work, output: Output) -> ExitCode:
         return await work(client, output)
 
 
+def asks_here(arguments: Namespace) -> bool:
+    """No other place is named: if this is a machine, it is about this one, whose files can be looked at."""
+    return arguments.url is None and arguments.socket is None and arguments.machine is None
+
+
 def client_for(arguments: Namespace, environment: Mapping[str, str], patience: float) -> Client:
     """By the container, the URL or the socket that is named, else by the socket that the settings name.
 

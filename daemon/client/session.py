@@ -278,7 +278,10 @@ class Client:
     async def logs(
         self, query: Mapping[str, str], *, on_away: Callable[[str], None] | None = None
     ) -> AsyncGenerator[LogLine, None]:
-        """The daemon's log; `query` is that of `GET /api/v1/logs`. Each line once, also over the daemon's restart."""
+        """The daemon's log; `query` is that of `GET /api/v1/logs`. Each line once, also over the daemon's restart.
+
+        A daemon that is away at the beginning is not waited for.
+        """
         absence = _Absence(self._patience, on_away)
         while True:
             reason: NoAnswerError = UnreachableError(where=self._connection.where, reason="the stream was cut")
@@ -295,6 +298,8 @@ class Client:
                 absence.over()
                 continue
             except NoAnswerError as error:
+                if "after" not in query:
+                    raise
                 reason = error
             await absence.endure(reason)
 

@@ -299,6 +299,19 @@ def test_status_after_a_failed_undo_is_exit_1_although_the_daemon_is_ready(
     assert status["version"]["last_update"]["state"] == "inconsistent"
 
 
+@pytest.mark.parametrize("where", [("--socket", "/none"), ("--url", "http://127.0.0.1:1"), ("--machine", "none")])
+def test_the_log_of_another_place_is_not_read_from_the_files_of_this_one(
+    where: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "current").write_text("a line of this machine\n")
+    monkeypatch.setenv("REFRESHD_LOG_DIR", str(tmp_path))
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-engine.sock")
+    assert main(["logs", "--no-follow"]) == 0
+    assert capsys.readouterr().out == "a line of this machine\n"
+    assert main(["logs", "--no-follow", *where]) != 0
+    assert capsys.readouterr().out == ""
+
+
 def test_quiet_says_nothing_but_the_exit_code(machine: FakeMachine, capsys: pytest.CaptureFixture[str]) -> None:
     machine.ready = False
     assert main(["status", *machine.where, "-q"]) == 1
