@@ -33,7 +33,7 @@ class Pace:
     interval: float = 5.0
     grace: float = 2.0
     longest_grace: float = 10.0
-    presence: float = 3.0
+    presence: float = 5.0
     limit: float = 1800.0
 
 

@@ -14,34 +14,18 @@ from daemon.client import UnreachableError
 from daemon.host.docker import Container
 from tests.e2e.conftest import StartMachine
 from tests.support.docker import Done, Machine, docker
-from tests.support.machine import git
-
-PATIENCE = 120.0  # seconds
+from tests.support.page_repo import commit_page, new_repo, page_in, until_healthy
 
 
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:
-    """A host's repository, which the machine mounts."""
-    repo = tmp_path / "repo"
-    repo.mkdir()
-    git(repo, "init", "--quiet", "--initial-branch=main")
-    commit(repo, "one")
-    return repo
-
-
-def commit(repo: Path, content: str) -> str:
-    (repo / "page.txt").write_text(content)
-    git(repo, "add", "--all")
-    git(repo, "commit", "--quiet", "--message", content)
-    return git(repo, "rev-parse", "HEAD")
+    return new_repo(tmp_path)
 
 
 @pytest.fixture
 async def machine(start_machine: StartMachine, repo: Path) -> Machine:
     machine = await start_machine(mounts={repo: "/local-iterate-repo:ro"})
-    async with asyncio.timeout(PATIENCE):
-        while (await machine.exec("refreshd", "status", "--quiet", check=False)).code != 0:  # noqa: ASYNC110 - another machine
-            await asyncio.sleep(0.3)
+    await until_healthy(machine)
     return machine
 
 
@@ -94,11 +78,11 @@ READING = [
 
 
 async def test_every_command_says_the_same_on_both_ends(machine: Machine, repo: Path) -> None:
-    second = commit(repo, "two")
+    second = commit_page(repo, "two")
     updated = await host(machine, "update", "main", "--json", "--quiet")
     assert updated.code == 0, updated.stderr
     assert json.loads(updated.stdout)["to_commit"] == second
-    assert (await machine.exec("cat", "/home/iterate/repo/page.txt")).stdout == "two"
+    assert await page_in(machine) == "two"
     assert (await host(machine, "user", "add", "ann", "--role", "read", "--quiet")).code == 0
     for words in READING:
         inside, outside = await asyncio.gather(machine.exec("refreshd", *words, check=False), host(machine, *words))
@@ -111,10 +95,10 @@ async def test_every_command_says_the_same_on_both_ends(machine: Machine, repo: 
     ]
     back = await host(machine, "rollback")
     assert back.code == 0, back.stderr
-    assert (await machine.exec("cat", "/home/iterate/repo/page.txt")).stdout == "one"
+    assert await page_in(machine) == "one"
     there = await machine.exec("refreshd", "rollback", check=False)
     assert comparable(there, machine)[0] == 0
-    assert (await machine.exec("cat", "/home/iterate/repo/page.txt")).stdout == "two"
+    assert await page_in(machine) == "two"
 
 
 async def test_machine_that_cannot_be_reached_is_said_by_its_reason(

@@ -30,7 +30,19 @@ for module, names in ONLY_ON_LINUX.items():
         if hasattr(module, name):
             delattr(module, name)
 """
-MODULES = ["asking", "dial_stdio", "install", "listen", "logs", "reports", "request", "snapshots", "update"]
+MODULES = [
+    "asking",
+    "dial_stdio",
+    "install",
+    "listen",
+    "logs",
+    "reports",
+    "request",
+    "snapshots",
+    "status",
+    "update",
+    "users",
+]
 
 
 def run_without_linux(script: str, *words: str, home: Path) -> "subprocess.Popen[str]":
