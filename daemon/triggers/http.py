@@ -15,6 +15,7 @@ from daemon.errors import (
     InvalidRefError,
     NotFoundError,
     NothingToRollBackError,
+    RefNotAllowedError,
     RestartingError,
     UnsupportedError,
     UpdateRunningError,
@@ -167,7 +168,7 @@ def routes(api: RestApi) -> tuple[Route, ...]:
             summary="Asks for an update.",
             body=UpdateBody,
             answers={202: Update, 200: Update | Plan},
-            errors=(InvalidRefError, *starting, BadTargetError),
+            errors=(InvalidRefError, RefNotAllowedError, *starting, BadTargetError),
         ),
         Route(
             path=f"{API}/updates",

@@ -17,7 +17,9 @@ from daemon.errors import (
     BadRequestError,
     ForbiddenError,
     InternalError,
+    MisdirectedError,
     RefreshdError,
+    ThrottledError,
     UnauthorizedError,
     UnsupportedMediaTypeError,
 )
@@ -167,7 +169,7 @@ def _bad(route: Route, schemas: _Schemas) -> Json:
 
 def _common(route: Route) -> Iterator[type[RefreshdError]]:
     if route.access is not Access.PUBLIC:
-        yield from (UnauthorizedError, ForbiddenError)
+        yield from (UnauthorizedError, ForbiddenError, MisdirectedError, ThrottledError)
     if route.query is not None:
         yield BadRequestError
     if route.body is not None:

@@ -20,6 +20,7 @@ CONFIGURED = "planted-configured-git-token-77ab"
 GIVEN = "planted-given-git-token-a41e"
 UPDATE = "/api/v1/update"
 SELF_UPDATE = "/api/trpc/selfUpdate"
+PLAN_UPDATE = "/api/trpc/planUpdate"
 HEADERS = {"Authorization": f"Bearer {MACHINE}"}
 
 
@@ -35,8 +36,8 @@ async def lab(folder: Path) -> AsyncIterator[tuple[Served, GitServer]]:
 def bodies(**more: object) -> list[tuple[str, dict[str, Any]]]:
     """The same request in both languages."""
     rest = {"target_ref": "main", "git_token": GIVEN, "wait": True, **more}
-    camel = {"targetRef": "main", "gitToken": GIVEN, **({"dryRun": True} if "dry_run" in more else {})}
-    return [(UPDATE, rest), (SELF_UPDATE, camel)]
+    camel = {"targetRef": "main", "gitToken": GIVEN}
+    return [(UPDATE, rest), (PLAN_UPDATE if "dry_run" in more else SELF_UPDATE, camel)]
 
 
 @pytest.mark.parametrize(("path", "body"), [*bodies(), *bodies(dry_run=True)])
