@@ -116,14 +116,14 @@ async def test_following_shows_each_line_once_over_rotations(machine: Served, lo
     try:
         for child in children:
             assert child.stdout
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 assert await child.stdout.readline() == b"before\n"
         lines = [b"%05d %s" % (number, b"x" * 80) for number in range(300)]
         for begin in range(0, len(lines), 50):
             await logger.write(*lines[begin : begin + 50])
         for child in children:
             assert child.stdout
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 assert [await child.stdout.readline() for _ in lines] == [line + b"\n" for line in lines]
     finally:
         for child in children:

@@ -67,7 +67,7 @@ async def test_services_are_told_by_what_s6_knows(
     async with machine.start() as s6:
         await s6.service("refreshd").wait_ready()
         await s6.service("broken").wait_down()
-        assert await scan.names() == ["broken", "refreshd", "web"]
+        assert {"broken", "refreshd", "web"} <= set(await scan.names())
         web, broken = await scan.status("web"), await scan.status("broken")
         assert web
         assert (web.up, web.ready, web.wanted_up) == (True, False, True)
