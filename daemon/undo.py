@@ -51,7 +51,12 @@ snapshot_git() {
 }
 
 # What is there now, so that what the update added is known and goes; by name only, for the disk may be full.
-look() { snapshot_git add --all --intent-to-add --ignore-errors || true; }
+# By the rules of then: what was ignored when the snapshot was taken is not in it, and must stay.
+look() {
+  snapshot_git diff-files --name-only -z -- ':(glob)**/.gitignore' |
+    snapshot_git checkout-index -f -u -z --stdin || true
+  snapshot_git -c core.excludesFile=$exclude add --all --intent-to-add --ignore-errors || true
+}
 
 # HEAD and its branch, then the index.
 back() { # FOLDER GIT_DIR SAVED_INDEX BRANCH COMMIT
@@ -85,18 +90,26 @@ bring() { # FOLDER ABOVE
 
 # Nothing else writes here any more, so locks are left-overs of what was killed.
 rm -f $reserve $snapshot_index.lock
-look
+# The index alone, where the times of files that did not change stay.
+snapshot_git read-tree --reset $tree
 
 # Every file that has to come back is read before any is touched.
-snapshot_git diff-index --cached --no-renames --numstat $tree >/dev/null || {
+snapshot_git diff-files --no-renames --numstat >/dev/null || {
   echo 'undo: the snapshot is damaged, and nothing was touched' >&2
   exit $damaged
 }
+
+# Python takes byte code for current by size and whole second, which the new code may share with the old.
+snapshot_git -c core.quotePath=false diff-files --name-only -- '*.py' | while IFS= read -r file; do
+  name=$${file##*/}
+  rm -f "$${file%"$$name"}__pycache__/$${name%.py}".*.pyc
+done
 
 # What is half put back is half-applied again: whoever finds it in that state must not start it.
 rm -f $applied
 rm -rf $git_dir/refreshd-incoming
 $forget_submodules
+look
 snapshot_git read-tree -u --reset $tree
 $back
 $back_submodules
@@ -202,7 +215,7 @@ class Undo:
             damaged=DAMAGED,
             back=back,
             back_submodules="\n".join(back_submodules),
-            forget_submodules="\n".join([*forget, *(["look"] if forget else [])]),
+            forget_submodules="\n".join(forget),
         )
         write_atomically(self._folder / INSTALLED, installed.encode())
         write_atomically(self._folder / UPDATE, update_id.encode())
@@ -238,6 +251,7 @@ class Undo:
             "reserve": self._folder / RESERVE,
             "snapshots": self._snapshots.folder,
             "snapshot_index": self._snapshots.index,
+            "exclude": found.exclude,
         }
         return {name: shlex.quote(str(path)) for name, path in paths.items()} | {
             "environment": " ".join(f"{name}={shlex.quote(value)}" for name, value in ENVIRONMENT.items()),

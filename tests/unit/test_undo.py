@@ -1,7 +1,10 @@
 """The way back, as a program: what it needs is looked at before anything is touched, and what it meets is kept."""
 
 import asyncio
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -120,3 +123,50 @@ async def test_a_rollback_to_a_damaged_snapshot_touches_nothing(world: World) ->
     assert record.error
     assert (record.state, record.error.code) == (State.FAILED, "snapshot_damaged")
     assert (world.head(), world.status()) == (update.to_commit, "")
+
+
+async def test_what_only_this_checkout_ignores_stays(world: World) -> None:
+    (world.repo / ".git" / "info" / "exclude").write_text("secret\n")
+    (world.repo / "secret").write_text("of nobody else")
+    world.checker.error = CheckError(reason="it does not run")
+    record = await world.update(world.upstream({"code": "B"}))
+    assert record.state is State.ROLLED_BACK
+    assert (world.repo / "secret").read_text() == "of nobody else"
+
+
+async def test_what_was_ignored_before_stays_though_the_new_code_ignores_it_no_more(world: World) -> None:
+    first = world.upstream({".gitignore": "installed\nsecret\n"})
+    git(world.repo, "checkout", "--quiet", "--detach", first)
+    (world.repo / "secret").write_text("of nobody else")
+    world.checker.error = CheckError(reason="it does not run")
+    record = await world.update(world.upstream({".gitignore": "installed\n", "code": "B"}))
+    assert record.state is State.ROLLED_BACK
+    assert (world.repo / "secret").read_text() == "of nobody else"
+    assert world.status() == ""
+
+
+async def test_python_runs_the_old_code_though_the_new_has_its_size_and_second(world: World) -> None:
+    first = world.upstream({"answer.py": "print('old')", ".gitignore": "installed\n__pycache__/\n"})
+    git(world.repo, "checkout", "--quiet", "--detach", first)
+    target = world.upstream({"answer.py": "print('new')"})
+
+    async def check(*, new_libraries: bool) -> str:
+        assert not new_libraries
+        assert await asyncio.to_thread(said_by_module, world.repo) == "new"
+        raise CheckError(reason="it does not run")
+
+    world.checker.check = check  # type: ignore[method-assign]  # the step in which the byte code is written
+    record = await world.update(target)
+    assert record.state is State.ROLLED_BACK
+    assert said_by_module(world.repo) == "old"
+
+
+def said_by_module(folder: Path) -> str:
+    """What a fresh interpreter prints; it leaves byte code for a source of always the same second."""
+    os.utime(folder / "answer.py", (1_700_000_000, 1_700_000_000))
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    ran = subprocess.run(
+        (sys.executable, "-c", "import answer"), cwd=folder, env=environ, capture_output=True, check=True, text=True
+    )
+    assert list(folder.glob("__pycache__/*.pyc"))
+    return ran.stdout.strip()
