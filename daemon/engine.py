@@ -190,7 +190,7 @@ class Engine:
             log.info("update begins", target=ref.name, source=source.name, trigger=update.request.trigger)
             try:
                 restart = await self._forward_or_back(update, ref, source)
-            except RefreshdError:
+            except (RefreshdError, OSError):
                 # a disk so full that not even the end can be written: the next start ends what is left
                 log.exception("update cannot be ended in its record")
                 restart = False

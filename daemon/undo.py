@@ -175,7 +175,7 @@ class Undo:
 
     def _drop(self) -> None:
         """The program first: while it is there, all that it needs is there too."""
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             (self._folder / PROGRAM).unlink()
             sync_folder(self._folder)
         shutil.rmtree(self._folder, ignore_errors=True)
