@@ -49,6 +49,8 @@ class Recovery:
                 self._verifying = update.id
                 return False
             await end_orphans()
+            for installer in self._m.installers:
+                await installer.tidy()
             await self._pipeline.backward(update.id, await self._reason(update, starts))
             self._m.lock.release()
             return update.state.touched

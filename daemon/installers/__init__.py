@@ -26,3 +26,6 @@ class Installer(Protocol):
         Retries once with force. `strict`: manifests that are ahead of the lockfile are an error, else they are
         installed all the same and the returned notes say so. Raises InstallError with the tail of the output.
         """
+
+    async def tidy(self) -> None:
+        """Removes what a staging that was killed has left in the state folder. For the holder of the machine's lock."""

@@ -12,7 +12,7 @@ from daemon.installers.kept import content_of, kept
 from daemon.installers.markers import Marker, Stocked, Success
 from daemon.installers.pnpm_program import ENVIRONMENT, Pin, Pnpm, Programs, is_for_another_manager, pinned
 from daemon.installers.pnpm_store import choose_store, same_file_system
-from daemon.installers.scratch import scratch_folder, write_out
+from daemon.installers.scratch import remove, scratch_folder, write_out
 from daemon.log import get_logger
 from daemon.trees import Tree
 
@@ -23,6 +23,7 @@ WORKSPACE = "pnpm-workspace.yaml"
 MANIFEST = "package.json"
 NPMRC = ".npmrc"
 
+_STAGING = ".refreshd-staging"
 _SETTINGS = frozenset({LOCKFILE, WORKSPACE, NPMRC})
 _STAGED = _SETTINGS | {MANIFEST}
 _INPUTS = _STAGED | {".pnpmfile.cjs", ".pnpmfile.mjs"}
@@ -78,6 +79,9 @@ class PnpmInstaller:
         success = await self._success.read()
         is_there = await asyncio.to_thread(self._is_there)
         return success.fingerprint if success and is_there else None
+
+    async def tidy(self) -> None:
+        await remove(self._state / _STAGING)
 
     async def stage(self, tree: Tree) -> None:
         """Raises InstallError, NoSpaceError, ToolMissingError."""
@@ -160,7 +164,7 @@ class PnpmInstaller:
     def _scratch_beside(self, store: Path) -> Path:
         """On the store's file system: pnpm makes a node_modules too, and would copy there what it cannot link."""
         folder = self._state if same_file_system(self._state, store) else store.parent
-        return folder / ".refreshd-staging"
+        return folder / _STAGING
 
     async def _store(self, pnpm: Pnpm) -> Path:
         async def ask() -> str:

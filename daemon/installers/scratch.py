@@ -17,6 +17,11 @@ async def scratch_folder(path: Path) -> AsyncIterator[Path]:
     try:
         yield path
     finally:
+        await remove(path)
+
+
+async def remove(*paths: Path) -> None:
+    for path in paths:
         await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
 
 

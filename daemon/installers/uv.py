@@ -11,7 +11,7 @@ from daemon.installers.failures import failures_named, is_full_disk, tell_both
 from daemon.installers.inputs import digest, file_identity, program_identity
 from daemon.installers.kept import content_of, kept
 from daemon.installers.markers import Marker, Stocked, Success
-from daemon.installers.scratch import scratch_folder, write_out
+from daemon.installers.scratch import remove, scratch_folder, write_out
 from daemon.installers.uv_lock import unlocked
 from daemon.log import get_logger
 from daemon.process import Command, run
@@ -20,6 +20,7 @@ from daemon.trees import Tree
 LOCKFILE = "uv.lock"
 MANIFEST = "pyproject.toml"
 PYTHON_VERSION = ".python-version"
+_STAGING = "staging"
 
 # the project itself is run from the checkout: building it would need its build tools
 _DEPENDENCIES_ONLY = ("--no-dev", "--no-install-project")
@@ -73,6 +74,9 @@ class UvInstaller:
         is_there = await asyncio.to_thread((self._code / ".venv" / "bin" / "python").exists)
         return success.fingerprint if success and is_there else None
 
+    async def tidy(self) -> None:
+        await remove(self._state / _STAGING)
+
     async def stage(self, tree: Tree) -> None:
         """Raises InstallError, NoSpaceError, ToolMissingError."""
         files = await tree.find(self._inputs.__contains__)
@@ -83,7 +87,7 @@ class UvInstaller:
         if await self._stocked.read() == stocked and await asyncio.to_thread(self._cache.is_dir):
             return
         await self._stocked.remove()
-        async with scratch_folder(self._state / "staging") as folder:
+        async with scratch_folder(self._state / _STAGING) as folder:
             await write_out(tree, files, folder, below=str(self._below))
             # uv has no command that only fetches: a throw-away environment is the way to fill its cache
             with failures_named(self.name, self._cache):

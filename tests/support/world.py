@@ -96,6 +96,9 @@ class FakeInstaller:
         marker = self.repo / "installed"
         return marker.read_text() if marker.exists() else None
 
+    async def tidy(self) -> None:
+        await asyncio.to_thread((self.repo.parent / "left-over").unlink, missing_ok=True)
+
     async def stage(self, tree: Tree) -> None:
         assert await tree.read("deps") is not None
         self.staged += 1

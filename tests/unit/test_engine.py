@@ -305,10 +305,12 @@ async def test_a_process_that_died_half_way_is_undone_at_the_next_start(world: W
     journal = world.folder / "state" / "updates" / f"{update.id}.jsonl"
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join(lines[:reached]))
+    (world.folder / "left-over").touch()
     recovery = await world.restart()
     assert await recovery.recover() is True
     assert await world.chain(update.id) == [*FORWARD[:reached], "undone"]
     assert (world.head(), world.status()) == (world.first, "")
+    assert not (world.folder / "left-over").exists()
 
 
 async def test_while_an_update_is_verified_no_other_begins(world: World) -> None:

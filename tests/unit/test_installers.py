@@ -15,9 +15,11 @@ from daemon.installers.failures import failures_named, tell_both
 from daemon.installers.inputs import digest, program_identity
 from daemon.installers.kept import kept
 from daemon.installers.markers import Marker, Success
+from daemon.installers.pnpm import PnpmInstaller
 from daemon.installers.pnpm_program import Pin, Programs, is_for_another_manager, pinned
 from daemon.installers.pnpm_store import choose_store
 from daemon.installers.scratch import scratch_folder, write_out
+from daemon.installers.uv import UvInstaller
 from daemon.installers.uv_lock import unlocked
 from tests.support.repos import git
 from tests.support.world import FakeTree
@@ -421,3 +423,15 @@ def test_a_dependency_that_the_lockfile_lacks_is_found_by_name(
 )
 def test_files_that_make_no_sense_are_left_to_uv(pyproject: bytes, lock: bytes) -> None:
     assert unlocked(pyproject, lock) == ()
+
+
+@pytest.mark.parametrize(("kind", "left"), [("pnpm", ".refreshd-staging"), ("uv", "staging")])
+async def test_what_a_killed_staging_left_is_tidied_away(kind: str, left: str, tmp_path: Path) -> None:
+    folder = tmp_path / kind / left
+    folder.mkdir(parents=True)
+    (folder / "half").touch()
+    installer = PnpmInstaller(repo=tmp_path, state_dir=tmp_path, stage_timeout=1, install_timeout=1)
+    other = UvInstaller(repo=tmp_path, code_dir=Path(), state_dir=tmp_path, stage_timeout=1, install_timeout=1)
+    await installer.tidy()
+    await other.tidy()
+    assert not folder.exists()
