@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 import pytest
 import pytest_asyncio
 
+from tests.support import matrix_extras
 from tests.support.closing_table import PROPERTY
 from tests.support.faults import PYTHON, Action, Fault, Moment
 from tests.support.matrix_lanes import Lanes, Row
@@ -31,6 +32,7 @@ CODES = {"kill": "interrupted", "group": "interrupted", "term": "interrupted", "
 HUNG = (
     ("fetch --verbose", "remote_failed"),
     ("pnpm", "install_failed"),
+    ("uv *", "install_failed"),
 )
 LOCKED = ".git/index.lock"
 IN_THE_WAY_BACK = "in the way back"
@@ -114,6 +116,16 @@ BACK: tuple[tuple[str, str, str], ...] = (
     (PYTHON, "journal undone", "kill after"),
     ("git", "* read-tree -u --reset *", "hang before"),
 )
+# uv and submodules, with the code from git. In this order: what was fetched once is not fetched again.
+UV_FETCHES = "* sync *--no-install-workspace*"
+UV_INSTALLS = "* sync *--offline*"
+MOVES_SUBMODULE = "* submodule --quiet update *"
+LOCKED_INSIDE = ".git/modules/part/index.lock"
+EXTRAS: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
+    ("uv", UV_FETCHES, ".venv", "staging", "in uv", (*KILLED, "enospc during", "hang before")),
+    ("uv", UV_INSTALLS, matrix_extras.PLACE, "installing", "in uv", (*KILLED, "enospc during", "hang before")),
+    ("git", MOVES_SUBMODULE, LOCKED_INSIDE, "applying", "in a submodule", (*KILLED, "enospc before")),
+)
 # A disk that is really full from then on, until the machine has come back.
 FILLED: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ("git", "* add --all *", "staging", SOURCES),
@@ -168,7 +180,15 @@ _KINDS = {
 }
 
 
-def one(source: str, state: str, *faults: Fault, where: str = "", bad_code: str = "", back: bool = False) -> Row:
+def one(
+    source: str,
+    state: str,
+    *faults: Fault,
+    where: str = "",
+    bad_code: str = "",
+    back: bool = False,
+    extras: bool = False,
+) -> Row:
     """`where` is added to the kind of fault that the closing table counts."""
     last = faults[-1]
     return Row(
@@ -180,8 +200,10 @@ def one(source: str, state: str, *faults: Fault, where: str = "", bad_code: str 
         ends_at="new" if state in NEW else "old",
         code=code_of(state, faults, bad_code),
         bad_code=bad_code,
-        patient=last.action == "hang",
+        # one machine for all of them
+        patient=extras or last.action == "hang",
         back=back,
+        extras=extras,
     )
 
 
@@ -213,6 +235,7 @@ def table() -> Iterator[Row]:
             struck = fault("git", "* read-tree -u --reset *", what)
             yield one(source, "applying", struck, where="in a rollback", back=True)
         yield from bad_code(source)
+    yield from with_extras()
 
 
 def way_back(source: str) -> Iterator[Row]:
@@ -221,6 +244,18 @@ def way_back(source: str) -> Iterator[Row]:
     for program, place, nth, what in GUARD:
         checking = fault(PYTHON, "Checker.check", "kill after")
         yield one(source, "checking", checking, fault(program, place, what, nth=nth), where=IN_THE_WAY_BACK)
+
+
+def with_extras() -> Iterator[Row]:
+    for program, place, sign, state, where, whats in EXTRAS:
+        for what in whats:
+            yield one("git", state, fault(program, place, what, sign=sign), where=where, extras=True)
+    full = fault("git", MOVES_SUBMODULE, "enospc before")
+    back = fault("git", "* read-tree -u --reset *", "kill before", nth=2)
+    yield one("git", "applying", full, back, where=f"{IN_THE_WAY_BACK} of a submodule", extras=True)
+    checking = fault(PYTHON, "Checker.check", "kill after")
+    again = fault("uv", UV_INSTALLS, "kill during", nth=2)
+    yield one("git", "checking", checking, again, where=f"{IN_THE_WAY_BACK} of uv", extras=True)
 
 
 def filled(source: str) -> Iterator[Row]:

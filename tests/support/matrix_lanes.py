@@ -1,12 +1,14 @@
 """Runs the rows of the kill matrix on a few machines side by side, and counts what came of them.
 
 For each source: two with the usual time limits, one with short ones for what hangs, and one on a disk of its own.
+One more has uv and a submodule.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tests.support.faults import Fault
 from tests.support.matrix_machine import Lane, Seen
@@ -21,12 +23,20 @@ SHORT_LIMITS = {
 }
 
 
+class LaneKind(NamedTuple):
+    source: str
+    patient: bool
+    own_disk: bool
+    extras: bool
+
+
 @dataclass(frozen=True)
 class Row:
     """One case: where the machine's code comes from, what goes wrong, and exactly what must come of it.
 
     `later` is the chain of the update that follows by itself. `chains` is a set of one, unless two ends are right.
     `code` is that of the error on record, empty for none. `back`: it is a rollback that is asked for.
+    `extras`: the machine has a uv project and a submodule, and nothing for pnpm.
     """
 
     source: str
@@ -40,11 +50,13 @@ class Row:
     later: tuple[str, ...] = ()
     patient: bool = False
     back: bool = False
+    extras: bool = False
 
     @property
-    def lane(self) -> tuple[str, bool, bool]:
+    def lane(self) -> LaneKind:
         """Rows of one lane may share a machine."""
-        return self.source, self.patient, any(fault.action == "fill" for fault in self.faults)
+        own_disk = any(fault.action == "fill" for fault in self.faults)
+        return LaneKind(self.source, self.patient, own_disk, self.extras)
 
     @property
     def id(self) -> str:
@@ -68,7 +80,7 @@ class Lanes:
 
     def __init__(self, rows: Iterable[Row]) -> None:
         self._results: dict[Row, asyncio.Future[Seen]] = {row: asyncio.Future() for row in rows}
-        self._queues: dict[tuple[str, bool, bool], deque[Row]] = {}
+        self._queues: dict[LaneKind, deque[Row]] = {}
         for row in self._results:
             self._queues.setdefault(row.lane, deque()).append(row)
         self._workers = [
@@ -89,12 +101,12 @@ class Lanes:
             if not result.cancel():
                 result.exception()
 
-    async def _work(self, lane_of: tuple[str, bool, bool], rows: deque[Row]) -> None:
-        source, patient, own_disk = lane_of
-        env = SHORT_LIMITS if patient else {}
+    async def _work(self, kind: LaneKind, rows: deque[Row]) -> None:
+        env = SHORT_LIMITS if kind.patient else {}
+        mounted = kind.source == "mount"
         while rows:
             try:
-                async with Lane.open(mounted=source == "mount", own_disk=own_disk, env=env) as lane:
+                async with Lane.open(mounted=mounted, own_disk=kind.own_disk, extras=kind.extras, env=env) as lane:
                     await self._work_off(lane, rows)
             except Exception as error:  # noqa: BLE001 - a machine that cannot be made fails the row that needed it
                 if rows:

@@ -18,9 +18,9 @@ from typing import Any, Self
 
 from daemon.client.session import Rollback
 from daemon.errors import RefreshdError
-from tests.support import matrix_hooks, small_disk
+from tests.support import matrix_extras, matrix_hooks, small_disk
 from tests.support.faults import Fault, Faults
-from tests.support.machine import PROJECT, WORKSPACE, HostMachine, git
+from tests.support.machine import IGNORED, PROJECT, WORKSPACE, HostMachine, git
 
 PATIENCE = 40.0
 POLL = 0.05
@@ -61,14 +61,22 @@ def _data(content: str) -> dict[str, str]:
 
 
 class FaultyMachine(HostMachine):
-    """With `own_disk` all of it lies on a small file system of its own, which a fault may fill."""
+    """With `own_disk` all of it lies on a small file system of its own, which a fault may fill. `extras`: see there."""
 
-    def __init__(self, *, mounted: bool, own_disk: bool, env: Mapping[str, str]) -> None:
+    def __init__(self, *, mounted: bool, own_disk: bool, extras: bool, env: Mapping[str, str]) -> None:
         super().__init__(
-            mounted=mounted, files={**WORKSPACE, **_hooked(), **_data("old"), EDITED: "as committed\n"}, env=env
+            mounted=mounted,
+            files={
+                **({".gitignore": IGNORED} if extras else WORKSPACE),
+                **_hooked(),
+                **_data("old"),
+                EDITED: "as committed\n",
+            },
+            env={**env, **(matrix_extras.cache() if extras else {})},
         )
         self.faults = Faults(self.folder)
         self.own_disk = own_disk
+        self.extras = extras
 
     async def __aenter__(self) -> Self:
         if self.own_disk:
@@ -118,8 +126,10 @@ class Lane:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, *, mounted: bool, own_disk: bool, env: Mapping[str, str]) -> AsyncIterator["Lane"]:
-        async with FaultyMachine(mounted=mounted, own_disk=own_disk, env=env) as machine:
+    async def open(
+        cls, *, mounted: bool, own_disk: bool, extras: bool, env: Mapping[str, str]
+    ) -> AsyncIterator["Lane"]:
+        async with FaultyMachine(mounted=mounted, own_disk=own_disk, extras=extras, env=env) as machine:
             lane = cls(machine)
             async with lane._client:
                 await lane._prepare()
@@ -129,10 +139,16 @@ class Lane:
         """Commits on branches, because a branch is asked for at the remote each time."""
         upstream = self._machine.upstream
         git(upstream.tree, "push", "--quiet", "origin", "HEAD:refs/heads/a")
-        upstream.write(_data("new"))
-        await asyncio.to_thread(upstream.depend, "packages/library", {"is-odd": "3.0.1"})
-        git(upstream.tree, "push", "--quiet", "origin", "HEAD:refs/heads/b")
-        self._commits = {"a": self._machine.first, "b": git(upstream.tree, "rev-parse", "HEAD")}
+        first = self._machine.first
+        if self._machine.extras:
+            first = await asyncio.to_thread(matrix_extras.add, upstream, branch="a")
+            await asyncio.to_thread(matrix_extras.change, upstream)
+            upstream.commit(_data("new"), branch="b")
+        else:
+            upstream.write(_data("new"))
+            await asyncio.to_thread(upstream.depend, "packages/library", {"is-odd": "3.0.1"})
+            git(upstream.tree, "push", "--quiet", "origin", "HEAD:refs/heads/b")
+        self._commits = {"a": first, "b": git(upstream.tree, "rev-parse", "HEAD")}
         await self._ready()
         for branch in ("b", "a"):
             self._offer(branch)
@@ -151,7 +167,8 @@ class Lane:
         if bad_code:
             await asyncio.to_thread(self._commit_bad, *BAD_CODE[bad_code])
         new = await asyncio.to_thread(self._offer, branch)
-        (machine.repo / EDITED).write_bytes(EDIT)
+        for name in self._edited:
+            (machine.repo / name).write_bytes(EDIT)
         (machine.repo / ADDED).write_bytes(ADDITION)
         before = {path.name for path in self._records()}
         boot = (await self._client.health()).boot_id
@@ -255,6 +272,9 @@ class Lane:
         # the lanes share one loop: who waits for git in it holds all of them up
         await asyncio.to_thread(git, machine.repo, "checkout", "--quiet", "--force", "HEAD", "--", ".")
         await asyncio.to_thread(git, machine.repo, "clean", "--quiet", "-fd")
+        if machine.extras:
+            part = machine.repo / matrix_extras.SUBMODULE
+            await asyncio.to_thread(git, part, "checkout", "--quiet", "--force", "HEAD", "--", ".")
         for name in ("starts", "bad-targets.json"):
             (machine.state_dir / name).unlink(missing_ok=True)
 
@@ -262,7 +282,7 @@ class Lane:
         machine = self._machine
         if difference := await asyncio.to_thread(self._difference, seen):
             yield f"the tree is neither old nor new: {difference}"
-        expected = [f"?? {ADDED}"] + ([f" M {EDITED}"] if seen.ended_at == "old" else [])
+        expected = [f"?? {ADDED}"] + ([f" M {name}" for name in self._edited_as_seen] if seen.ended_at == "old" else [])
         status = await asyncio.to_thread(
             subprocess.run,
             # without taking notes of what it finds, for which a full disk has no room
@@ -291,16 +311,22 @@ class Lane:
 
     def _difference(self, seen: Seen) -> list[str]:
         """By content, every file that git does not ignore; in an old tree with the local edits, byte for byte."""
+        edited = seen.ended_at == "old"
+        if self._machine.extras and (problem := matrix_extras.submodule_problem(self._machine.repo, edited=edited)):
+            return [problem]
         expected = dict(self._tree_of(seen.head)) | {ADDED: _blob(ADDITION)}
         if seen.ended_at == "old":
-            expected[EDITED] = _blob(EDIT)
+            expected |= dict.fromkeys(self._edited, _blob(EDIT))
         found = {name: _blob((self._machine.repo / name).read_bytes()) for name in _names(self._machine.repo)}
         return sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))[:5]
 
     def _tree_of(self, commit: str) -> dict[str, str]:
         if commit not in self._trees:
             lines = git(self._machine.upstream.tree, "ls-tree", "-r", commit).splitlines()
-            self._trees[commit] = {line.split("\t")[1]: line.split()[2] for line in lines}
+            tree = {line.split("\t")[1]: line.split()[2] for line in lines}
+            if part := tree.pop(matrix_extras.SUBMODULE, ""):
+                tree |= matrix_extras.files_at(self._machine.upstream, part)
+            self._trees[commit] = tree
         return self._trees[commit]
 
     def _dependencies_load(self, seen: Seen) -> bool:
@@ -308,18 +334,35 @@ class Lane:
 
         What pnpm had linked before it met a full disk stays behind; nobody asks for it.
         """
+        needs_more = seen.head != self._commits["a"]
+        if self._machine.extras:
+            return self._environment_is(needs_library=needs_more)
         script = "console.log(require('@demo/library')(7))"
         found = subprocess.run(("node", "-e", script), cwd=self._machine.repo, capture_output=True, check=False)
         has_odd = (self._machine.repo / "packages/library/node_modules/is-odd/package.json").exists()
-        needs_odd = seen.head != self._machine.first
-        return found.stdout.strip() == b"true" and (has_odd == needs_odd or (self._machine.own_disk and has_odd))
+        return found.stdout.strip() == b"true" and (has_odd == needs_more or (self._machine.own_disk and has_odd))
+
+    def _environment_is(self, *, needs_library: bool) -> bool:
+        repo = self._machine.repo
+        has_library = matrix_extras.has_library(repo)
+        return has_library == needs_library and matrix_extras.imports(repo, "aiohttp", "pydantic", "structlog")
+
+    @property
+    def _edited(self) -> tuple[str, ...]:
+        return (EDITED, matrix_extras.EDITED) if self._machine.extras else (EDITED,)
+
+    @property
+    def _edited_as_seen(self) -> tuple[str, ...]:
+        """From the checkout git tells of a submodule as a whole."""
+        return (EDITED, matrix_extras.SUBMODULE) if self._machine.extras else (EDITED,)
 
     def _preserved(self, snapshot: str | None) -> bool:
         def content(name: str) -> bytes:
             argv = ("git", "--git-dir", self._machine.state_dir / "snapshots", "show", f"{snapshot}:{name}")
             return subprocess.run(argv, capture_output=True, check=False).stdout
 
-        return snapshot is not None and content(EDITED) == EDIT and content(ADDED) == ADDITION
+        edits = all(content(name) == EDIT for name in self._edited)
+        return snapshot is not None and edits and content(ADDED) == ADDITION
 
     async def _orphans(self) -> list[str]:
         """What still runs of the machine and is neither daemon nor s6, when everything had a moment to end."""
@@ -357,7 +400,7 @@ def _names(folder: Path) -> list[str]:
     found = []
     for place, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if name not in {".git", "node_modules", "__pycache__", ".venv"}]
-        found += [str((Path(place) / name).relative_to(folder)) for name in files]
+        found += [str((Path(place) / name).relative_to(folder)) for name in files if name != ".git"]
     return found
 
 
