@@ -113,12 +113,14 @@ async def _live(daemon: "Daemon", front: Front, listeners: Listeners) -> ExitCod
 
 async def _until_leaving(daemon: "Daemon") -> None:
     """Counts as stable after a while: until then the guard holds a death against the code."""
+    # now and not then: an update that is under way by that time has yet to show what its code is worth
+    last = await daemon.journal.latest()
+    came_from = last.id if last and last.state.final else None
     try:
         async with asyncio.timeout(STABLE_AFTER):
             await daemon.supervisor.leaving.wait()
     except TimeoutError:
-        last = await daemon.journal.latest()
-        await daemon.starts.stable_after(last.id if last else None)
+        await daemon.starts.stable_after(came_from)
         upkeep = asyncio.create_task(daemon.shelf.upkeep())
         await daemon.supervisor.leaving.wait()
         upkeep.cancel()

@@ -90,11 +90,9 @@ bring() { # FOLDER ABOVE
 
 # Nothing else writes here any more, so locks are left-overs of what was killed.
 rm -f $reserve $snapshot_index.lock
-# The index alone, where the times of files that did not change stay.
-snapshot_git read-tree --reset $tree
-
 # Every file that has to come back is read before any is touched.
-snapshot_git diff-files --no-renames --numstat >/dev/null || {
+# The index alone is set to it, where the times of files that did not change stay.
+{ snapshot_git read-tree --reset $tree && snapshot_git diff-files --no-renames --numstat >/dev/null; } || {
   echo 'undo: the snapshot is damaged, and nothing was touched' >&2
   exit $damaged
 }

@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -44,6 +44,12 @@ BAD_CODE = {
     "never gets ready": ("daemon/__init__.py", "import sys, time\nif 'serve' in sys.argv: time.sleep(600)\n"),
     "listens and hangs": ("daemon/serve.py", "async def _ask_itself(_):\n    import time\n    time.sleep(600)\n"),
 }
+
+
+def _left_over(folders: Iterable[Path]) -> list[str]:
+    """By a walk that does not mind when the daemon's upkeep removes a folder meanwhile."""
+    found = (Path(folder, name) for top in folders for folder, inner, files in os.walk(top) for name in inner + files)
+    return [str(path) for path in found if any(path.match(pattern) for pattern in _LEFT_OVER)]
 
 
 def _hooked() -> dict[str, str]:
@@ -301,7 +307,7 @@ class Lane:
         if locks := [str(path) for path in (machine.repo / ".git").rglob("*.lock")]:
             yield f"locks: {locks}"
         folders = (machine.state_dir, machine.repo / ".git")
-        if left := [str(path) for folder in folders for name in _LEFT_OVER for path in folder.rglob(name)]:
+        if left := await asyncio.to_thread(_left_over, folders):
             yield f"left over: {left}"
         if orphans := await self._orphans():
             yield f"orphans: {orphans}"
