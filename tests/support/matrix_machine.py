@@ -38,8 +38,12 @@ BAD_CODE = {
     "crashes at start": ("daemon/__init__.py", "import os, sys\nif 'serve' in sys.argv: os._exit(1)\n"),
     "is killed at start": ("daemon/__init__.py", "import os, sys\nif 'serve' in sys.argv: os.kill(os.getpid(), 9)\n"),
     "crashes after readiness": (
-        "daemon/__init__.py",
-        "import os, sys, threading\nif 'serve' in sys.argv:\n    threading.Timer(2, os._exit, (1,)).start()\n",
+        "daemon/supervisor.py",
+        (
+            "import threading\n_ready = Supervisor.ready\n"
+            "def _ready_and_gone(self):\n    _ready(self)\n    threading.Timer(1, os._exit, (1,)).start()\n"
+            "Supervisor.ready = _ready_and_gone\n"
+        ),
     ),
     "never gets ready": ("daemon/__init__.py", "import sys, time\nif 'serve' in sys.argv: time.sleep(600)\n"),
     "listens and hangs": ("daemon/serve.py", "async def _ask_itself(_):\n    import time\n    time.sleep(600)\n"),
