@@ -7,9 +7,9 @@ the old code with all its libraries, and waits; told to, it forgets the old code
 import asyncio
 import contextlib
 import json
-import os
+import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from daemon.errors import CheckError, CommandFailedError, CommandTimeoutError, RefreshdError
@@ -17,41 +17,47 @@ from daemon.process import Command, Result, run
 
 
 class _Warm:
-    """A child that has its libraries and reads a byte from the pipe `go` before it goes on."""
+    """A child that imports the old code with its libraries, says so, and waits for a byte before it goes on."""
 
-    def __init__(self, running: asyncio.Task[Result], go: int) -> None:
-        self.running = running
-        self._go: int | None = go
-        self._told_at = 0.0
-
-    @property
-    def gave_up(self) -> bool:
-        """It ended without having been told anything."""
-        return self._go is not None and self.running.done()
+    def __init__(self, command: Callable[[int], Command]) -> None:
+        self._line, self._other_end = socket.socketpair()
+        self._line.settimeout(0)
+        self._running = asyncio.create_task(run(command(self._other_end.fileno())))
+        self._told_at: float | None = None
 
     def let_go(self) -> None:
         """Once; later calls do nothing."""
-        if self._go is not None:
-            os.write(self._go, b"\n")
-            self._close()
+        if self._told_at is None and not self._running.done():
+            self._line.send(b"\n")
             self._told_at = asyncio.get_running_loop().time()
 
-    async def result(self, seconds: float) -> Result:
-        """The limit counts from when it was told to go on."""
+    async def result(self, seconds: float) -> Result | None:
+        """The limit counts from when it was told to go on. None when it never came to the new code."""
         self.let_go()
-        async with asyncio.timeout_at(self._told_at + seconds):
-            return await self.running
+        try:
+            if self._told_at is None:
+                return None
+            async with asyncio.timeout_at(self._told_at + seconds):
+                return await self._running
+        except (RefreshdError, TimeoutError):
+            if self._has_its_libraries():
+                raise
+            return None
+        finally:
+            await self.end()
+
+    def _has_its_libraries(self) -> bool:
+        try:
+            return bool(self._line.recv(1))
+        except OSError:
+            return False
 
     async def end(self) -> None:
-        self._close()
-        self.running.cancel()
+        self._line.close()
+        self._running.cancel()
         with contextlib.suppress(RefreshdError, asyncio.CancelledError):
-            await self.running
-
-    def _close(self) -> None:
-        if self._go is not None:
-            os.close(self._go)
-            self._go = None
+            await self._running
+        self._other_end.close()
 
 
 class Checker:
@@ -81,13 +87,11 @@ class Checker:
     def warm(self) -> None:
         """Starts a child for the next `check`."""
         if self._warm is None:
-            wait, go = os.pipe()
-            command = self._command("--after-fd", str(wait), timeout=self._patience, pass_fds=(wait,))
-            self._warm = _Warm(asyncio.create_task(_run_and_close(command, wait)), go)
+            self._warm = _Warm(self._warm_command)
 
     def begin(self) -> None:
         """Lets a warm child go on already; `check` then awaits it. The code on disk has to be complete."""
-        if self._warm and not self._warm.running.done():
+        if self._warm:
             self._warm.let_go()
 
     async def cool(self) -> None:
@@ -117,14 +121,13 @@ class Checker:
             raise CheckError(reason=str(error)) from None
 
     async def _result(self) -> Result:
-        if self._warm is None or self._warm.gave_up:
-            await self.cool()
-            return await run(self._command(timeout=self._timeout))
-        warm = self._warm
-        try:
-            return await warm.result(self._timeout)
-        finally:
-            self._warm = None
+        """One that fails before it has its libraries says something of the old code: a fresh one has the word then."""
+        warm, self._warm = self._warm, None
+        result = await warm.result(self._timeout) if warm else None
+        return result or await run(self._command(timeout=self._timeout))
+
+    def _warm_command(self, line: int) -> Command:
+        return self._command("--after-fd", str(line), timeout=self._patience, pass_fds=(line,))
 
     def _command(self, *words: str, timeout: float, pass_fds: tuple[int, ...] = ()) -> Command:
         return Command(
@@ -135,13 +138,6 @@ class Checker:
             pass_fds=pass_fds,
             shown="refreshd check",
         )
-
-
-async def _run_and_close(command: Command, descriptor: int) -> Result:
-    try:
-        return await run(command)
-    finally:
-        os.close(descriptor)
 
 
 def _version(text: str) -> str:

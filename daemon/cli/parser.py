@@ -124,7 +124,10 @@ class _Commands:
         self.add("serve", "serving:serve", "run the daemon in the foreground")
         check = self.add("check", "serving:check", "import and configure the code, start nothing")
         check.add_argument(
-            "--after-fd", type=int, metavar="N", help="import the libraries, then wait for a byte on descriptor N"
+            "--after-fd",
+            type=int,
+            metavar="N",
+            help="import the libraries, say so and wait for a byte, both on descriptor N",
         )
         recover = self.add(
             "recover", "serving:recover", "end what a dead daemon left; the guard runs it before a start"

@@ -1,5 +1,6 @@
 """`serve`, `check` and `sync`: the daemon itself, in this process."""
 
+import contextlib
 import importlib
 import os
 import runpy
@@ -22,8 +23,11 @@ def check(arguments: Namespace) -> int:
 
 
 def _check_when_told(descriptor: int) -> int:
-    """Imports all libraries. Waits for a byte, then runs the check of the code that is on disk by then."""
+    """Imports all libraries and says so. Waits for a byte, then runs the check of the code that is on disk by then."""
     importlib.import_module("daemon.app")
+    # who started it may be of an earlier version, and not listen
+    with contextlib.suppress(OSError):
+        os.write(descriptor, b"\n")
     if not os.read(descriptor, 1):
         return 1
     for name in [name for name in sys.modules if name.partition(".")[0] == "daemon"]:

@@ -12,13 +12,18 @@ from daemon.check import Checker
 from daemon.errors import CheckError
 
 ANSWER = 'print(\'{"version": "7"}\')'
+TOLD = """\
+import os, sys, time, pathlib
+if '--after-fd' in sys.argv:
+    os.write(int(sys.argv[-1]), b'.')
+    os.read(int(sys.argv[-1]), 1)
+"""
 
 
 def checker(folder: Path, program: str, *, timeout: float = 20) -> Checker:
-    """Whose daemon is a program that is told by a byte, as a warm one is, and then does this."""
+    """Whose daemon is a program that says it is warm and waits to be told, as the real one does, and then does this."""
     daemon = folder / "launcher"
-    told = "import os, sys, time, pathlib\nif '--after-fd' in sys.argv: os.read(int(sys.argv[-1]), 1)\n"
-    daemon.write_text(f"#!{sys.executable}\n{told}pathlib.Path('began').touch()\n{program}\n")
+    daemon.write_text(f"#!{sys.executable}\n{TOLD}pathlib.Path('began').touch()\n{program}\n")
     daemon.chmod(0o755)
     return Checker(code_path=folder, launcher=daemon, environment={}, timeout=timeout, patience=20)
 
@@ -80,3 +85,22 @@ async def test_a_warm_child_that_died_is_replaced(tmp_path: Path) -> None:
     await asyncio.sleep(0.2)
     await asyncio.to_thread((tmp_path / "kept").rename, tmp_path / "launcher")
     assert await check.check(new_libraries=False) == "7"
+
+
+@pytest.mark.parametrize("end", ["raise SystemExit(1)", "time.sleep(60)"])
+async def test_old_code_that_cannot_be_imported_says_nothing_of_the_new(tmp_path: Path, end: str) -> None:
+    warming = f"import sys, time\nif '--after-fd' in sys.argv:\n    time.sleep(0.5)\n    {end}\n"
+    check = checker(tmp_path, ANSWER, timeout=2)
+    launcher = tmp_path / "launcher"
+    await asyncio.to_thread(launcher.write_text, launcher.read_text().replace(TOLD, warming + TOLD))
+    check.warm()
+    check.begin()  # while it is still being imported
+    assert await check.check(new_libraries=False) == "7"
+
+
+async def test_new_code_that_fails_in_a_warm_child_is_not_tried_again(tmp_path: Path) -> None:
+    check = checker(tmp_path, "pathlib.Path(f'tried{os.getpid()}').touch()\nraise SystemExit(3)")
+    check.warm()
+    with pytest.raises(CheckError, match="exit code 3"):
+        await check.check(new_libraries=False)
+    assert len(await asyncio.to_thread(lambda: list(tmp_path.glob("tried*")))) == 1
