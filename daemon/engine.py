@@ -48,7 +48,8 @@ class Engine:
         Raises UpdateRunningError, RestartingError, UnsupportedError, BadRequestError.
         """
         async with self._admission:
-            return await self._joined(request, ref) or await self._start(request, ref, self._source(git_token))
+            known = await self._known(request.idempotency_key) or await self._joined(request, ref)
+            return known or await self._start(request, ref, self._source(git_token))
 
     async def rollback(
         self,
@@ -63,9 +64,14 @@ class Engine:
         Raises NotFoundError, NothingToRollBackError, and what `submit` raises.
         """
         async with self._admission:
+            # first: a request that is repeated after its own success must not choose what it goes back from once more
+            if known := await self._known(idempotency_key):
+                return known
             update = await self._m.journal.get(update_id) if update_id else await self._last_succeeded()
-            if update.snapshot is None or update.from_commit is None:
+            if update.snapshot is None:
                 raise NothingToRollBackError(update=update.id, reason="it changed nothing")
+            if update.from_commit is None:
+                raise NothingToRollBackError(update=update.id, reason="the checkout had no commit before it")
             request = UpdateRequest(
                 target_ref=update.from_commit,
                 trigger=trigger,
@@ -124,12 +130,13 @@ class Engine:
     def _busy(self) -> bool:
         return self._running is not None and not self._running.done()
 
+    async def _known(self, key: IdempotencyKey | None) -> Update | None:
+        """The same key is the same request, however often it comes."""
+        updates = await self._m.journal.history() if key is not None else []
+        return next((update for update in updates if update.request.idempotency_key == key), None)
+
     async def _joined(self, request: UpdateRequest, ref: Ref) -> Update | None:
-        """The same key is the same request, however often it comes; the same target joins while it runs."""
-        if request.idempotency_key is not None:
-            for update in await self._m.journal.history():
-                if update.request.idempotency_key == request.idempotency_key:
-                    return update
+        """The same target joins while it runs."""
         if self._running_id is None or self._running is None or not self._busy:
             return None
         running = await self._m.journal.get(self._running_id)

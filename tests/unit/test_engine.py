@@ -10,6 +10,7 @@ from daemon.errors import (
     CommandFailedError,
     InstallError,
     NoSpaceError,
+    NothingToRollBackError,
     RemoteError,
     RestartingError,
     UnsupportedError,
@@ -215,6 +216,24 @@ async def test_the_same_target_and_the_same_key_join_the_running_update(world: W
     await world.engine.wait(first.id)
     repeated = await world.engine.submit(request("main", "key"), parse_ref("main"))
     assert repeated.id == first.id
+
+
+async def test_a_rollback_that_is_repeated_is_the_first_one_even_when_its_choice_is_gone(world: World) -> None:
+    update = await world.update(world.upstream({"code": "B"}))
+    await world.restart_well()
+    first = await world.engine.rollback(update.id, trigger="test", idempotency_key="k")
+    await world.engine.wait(first.id)
+    await world.restart_well()
+    await asyncio.to_thread((world.journal.folder / f"{update.id}.jsonl").unlink)
+    again = await world.engine.rollback(update.id, trigger="test", idempotency_key="k")
+    assert (again.id, again.state) == (first.id, State.SUCCEEDED)
+
+
+async def test_what_had_no_commit_before_it_cannot_be_rolled_back(world: World) -> None:
+    update = await world.journal.create({"request": request("main").snake(), "source": "git"})
+    await world.journal.note(update.id, snapshot="0" * 40)
+    with pytest.raises(NothingToRollBackError, match="the checkout had no commit before it"):
+        await world.engine.rollback(update.id, trigger="test")
 
 
 async def test_another_process_of_the_machine_is_respected(world: World) -> None:
