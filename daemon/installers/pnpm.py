@@ -10,6 +10,7 @@ from daemon.installers.failures import failures_named, is_full_disk, tell_both
 from daemon.installers.inputs import digest, program_identity
 from daemon.installers.kept import content_of, kept
 from daemon.installers.markers import Marker, Stocked, Success
+from daemon.installers.pnpm_interrupted import Interrupted
 from daemon.installers.pnpm_program import ENVIRONMENT, Pin, Pnpm, Programs, is_for_another_manager, pinned
 from daemon.installers.pnpm_store import choose_store, same_file_system
 from daemon.installers.scratch import remove, scratch_folder, write_out
@@ -68,6 +69,7 @@ class PnpmInstaller:
         self._environ = environ
         self._success = Marker(self._state / "installed.json", Success)
         self._stocked = Marker(self._state / "stocked.json", Stocked)
+        self._interrupted = Interrupted(repo=repo, lockfile=repo / LOCKFILE, folder=self._state)
 
     async def fingerprint(self, tree: Tree) -> str | None:
         files = await tree.find(_is_input)
@@ -106,6 +108,7 @@ class PnpmInstaller:
 
     async def install(self, fingerprint: str, *, strict: bool) -> tuple[str, ...]:
         """The lockfile is afterwards as it was. Raises InstallError, NoSpaceError, ToolMissingError."""
+        await self._interrupted.begin(fingerprint, complete=await self.installed())
         await self._success.remove()
         pin = pinned(await asyncio.to_thread(content_of, self._repo / MANIFEST))
         with failures_named(self.name, self._repo):
@@ -114,6 +117,7 @@ class PnpmInstaller:
             store = await self._store(pnpm)
             note = await self._make(pnpm, store, strict=strict)
         await self._success.write(Success(fingerprint=fingerprint))
+        await self._interrupted.end()
         return tuple(filter(None, (pnpm.note, note)))
 
     async def _make(self, pnpm: Pnpm, store: Path, *, strict: bool) -> str:

@@ -422,6 +422,72 @@ async def test_an_install_that_is_killed_midway_is_repaired_by_the_next(
     assert each_pnpm
 
 
+RECORDS = ("node_modules/.pnpm/lock.yaml", "node_modules/.modules.yaml", "node_modules/.pnpm-workspace-state-v1.json")
+
+
+@pytest.fixture
+def dies_before_its_record(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A pnpm that links what it should and is killed before it writes that down, while the returned file exists."""
+    dies = tmp_path / "dies"
+    restore = "\n".join(f"cp -p {tmp_path}/before/{Path(name).name} {workspace.root}/{name}" for name in RECORDS)
+    program = tmp_path / "bin" / "pnpm"
+    program.parent.mkdir()
+    program.write_text(f"""#!/bin/sh
+real={shutil.which("pnpm")}
+[ -e {dies} ] && [ "$1" = install ] || exec "$real" "$@"
+"$real" "$@"
+{restore}
+kill -KILL $$
+""")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    return dies
+
+
+def links(workspace: Workspace) -> set[str]:
+    """Every package that somebody can require, by the folder that it is required from."""
+    places = ("node_modules", "node_modules/.pnpm/node_modules", "packages/lib/node_modules")
+    found = (path for place in places for path in (workspace.root / place).glob("[!.]*"))
+    return {str(path.relative_to(workspace.root)) for path in found if path.is_symlink()}
+
+
+@pytest.mark.usefixtures("each_pnpm")
+@pytest.mark.parametrize("by_us", [True, False], ids=["ours", "somebody-else's"])
+async def test_what_an_interrupted_install_linked_or_removed_is_mended_by_the_way_back(
+    workspace: Workspace, tmp_path: Path, request: pytest.FixtureRequest, *, by_us: bool
+) -> None:
+    dies: Path = request.getfixturevalue("dies_before_its_record")
+    installer = build(workspace, tmp_path)
+    old = await installer.fingerprint(workspace.tree()) or ""
+    await installer.stage(workspace.tree())
+    await installer.install(old, strict=True)
+    before, files = links(workspace), workspace.files()
+    assert before >= {"node_modules/is-number", "packages/lib/node_modules/left-pad"}
+    (tmp_path / "before").mkdir()
+    for name in RECORDS:
+        shutil.copy2(workspace.root / name, tmp_path / "before")
+    if not by_us:
+        (tmp_path / "state/pnpm/installed.json").unlink()
+
+    workspace.change_manifest(dependencies={"@demo/lib": "workspace:*", "is-even": "1.0.0"})
+    workspace.change_manifest("packages/lib/package.json", dependencies={"isarray": "2.0.5"})
+    workspace.lock()
+    await installer.stage(workspace.tree())
+    dies.touch()
+    with pytest.raises(InstallError):
+        await installer.install(await installer.fingerprint(workspace.tree()) or "", strict=True)
+    assert "packages/lib/node_modules/isarray" in links(workspace)
+    assert "node_modules/is-number" not in links(workspace)
+
+    dies.unlink()
+    for path, content in files.items():
+        (workspace.root / path).write_bytes(content)
+    await build(workspace, tmp_path).install(old, strict=True)
+    assert links(workspace) >= before
+    # what nobody is known to have installed completely is not taken away
+    assert not by_us or links(workspace) == before
+
+
 async def test_manifests_ahead_of_the_lockfile_are_an_error_when_strict(
     each_pnpm: str, workspace: Workspace, installer: PnpmInstaller
 ) -> None:

@@ -340,17 +340,14 @@ class Lane:
         return self._trees[commit]
 
     def _dependencies_load(self, seen: Seen) -> bool:
-        """Those of the commit, and no other: is-odd belongs to one of the two.
-
-        What pnpm had linked before it met a full disk stays behind; nobody asks for it.
-        """
+        """Those of the commit, and no other: is-odd belongs to one of the two."""
         needs_more = seen.head != self._commits["a"]
         if self._machine.extras:
             return self._environment_is(needs_library=needs_more)
         script = "console.log(require('@demo/library')(7))"
         found = subprocess.run(("node", "-e", script), cwd=self._machine.repo, capture_output=True, check=False)
         has_odd = (self._machine.repo / "packages/library/node_modules/is-odd/package.json").exists()
-        return found.stdout.strip() == b"true" and (has_odd == needs_more or (self._machine.own_disk and has_odd))
+        return found.stdout.strip() == b"true" and has_odd == needs_more
 
     def _environment_is(self, *, needs_library: bool) -> bool:
         repo = self._machine.repo
