@@ -78,6 +78,8 @@ READING = [
 
 
 async def test_every_command_says_the_same_on_both_ends(machine: Machine, repo: Path) -> None:
+    brought = json.loads((await host(machine, "history", "--json")).stdout)["updates"]
+    assert [update["state"] for update in brought] == ["succeeded"], brought
     second = commit_page(repo, "two")
     updated = await host(machine, "update", "main", "--json", "--quiet")
     assert updated.code == 0, updated.stderr

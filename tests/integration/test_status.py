@@ -24,7 +24,8 @@ async def test_the_report_tells_process_machine_and_version(tmp_path: Path) -> N
             await child.wait()
     report = answer.json
     assert (answer.status, report["status"], report["reasons"], report["ready"]) == (200, "healthy", [], True)
-    assert {"pid": child.pid, "name": "sleep"}.items() <= report["process"]["children"][-1].items()
+    # a child of another moment may be there as well
+    assert (child.pid, "sleep") in [(found["pid"], found["name"]) for found in report["process"]["children"]]
     assert report["process"]["memory_bytes"] > 1024**2
     assert 0 < report["machine"]["memory_available_bytes"] <= report["machine"]["memory_total_bytes"]
     assert report["machine"]["disks"][0]["path"] == str(tmp_path / "state")
