@@ -12,7 +12,7 @@ from daemon.machinery import Machinery, short
 from daemon.models import Plan, Preserved, Problem, Update
 from daemon.refs import Ref
 from daemon.snapshots import Snapshot
-from daemon.sources import Source, Staged
+from daemon.sources import Paths, Source, Staged
 from daemon.sources.snapshot import SnapshotTree
 from daemon.states import Event, State
 
@@ -91,12 +91,11 @@ class Pipeline:
 
     async def _mutate(self, update_id: str, work: Work, source: Source, before: Snapshot) -> None:
         journal = self._m.journal
-        if not work.staged.current:
-            await source.apply(work.staged)
+        touched: Paths | None = await source.apply(work.staged) if not work.staged.current else frozenset()
         if not work.installs:
             # the new code is complete: it is imported while what changed is found out
             self._m.checker.begin()
-        tree = await self._m.snapshots.tree()
+        tree = await self._m.snapshots.tree_after(before, touched)
         changes = await self._m.snapshots.changes(before.tree, tree)
         await journal.advance(update_id, Event.APPLIED, tree=tree, changes=changes.snake())
         notes: list[str] = []

@@ -23,6 +23,7 @@ from daemon.models import Changes
 from daemon.process import Result
 from daemon.snapshots import base, broken, submodules
 from daemon.snapshots.submodules import Submodule
+from daemon.snapshots.touched import MOST, tells_all, tree_with
 from daemon.tasks import together
 
 REFS = "refs/snapshots/"
@@ -44,12 +45,13 @@ _AUTHOR = {
 class Snapshot:
     """`commit` keeps the tree from being collected and says when and why it was taken.
 
-    `edits` is what differs from the checkout's HEAD, where that was given.
+    `edits` is what differs from the checkout's HEAD, where that was given, and `edited` are the names of all of it.
     """
 
     commit: str
     tree: str
     edits: Changes | None = None
+    edited: frozenset[bytes] | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -92,10 +94,10 @@ class Snapshots:
             )
             number = await asyncio.to_thread(self._next_number)
             await git("update-ref", f"{REFS}{number:06}-{commit.text}", commit.text)
-        return Snapshot(commit=commit.text, tree=tree, edits=edits)
-
-    async def _edits(self, head: str | None, tree: str) -> Changes | None:
-        return await self.changed_since(head, tree) if head else None
+        if edits is None:
+            return Snapshot(commit=commit.text, tree=tree)
+        names = frozenset(edits.split(b"\0")[1::2])
+        return Snapshot(commit=commit.text, tree=tree, edits=parse_name_status(edits), edited=names)
 
     async def _take_anew(self, message: str, head: str | None) -> Snapshot:
         """Where a new repository does not help either, the old one was not to blame and is put back."""
@@ -118,13 +120,32 @@ class Snapshots:
             return 1
         return max((int(match["number"]) for match in map(_REF.fullmatch, names) if match), default=0) + 1
 
-    async def tree(self) -> str:
-        """The content id of the checkout as it is now: equal ids, equal files. For the holder of the machine's lock."""
+    async def tree_after(self, before: Snapshot, names: frozenset[bytes] | None) -> str:
+        """What `tree` says when since `before`, the last look, its edits and `names` alone were touched.
+
+        Costs what was touched. None: there is no telling. For the holder of the machine's lock.
+        """
+        if names is None or before.edited is None:
+            return await self.tree()
+        touched = names | before.edited
+        if not touched:
+            return before.tree
+        has_submodules = await asyncio.to_thread((self._repo / ".gitmodules").exists)
+        if has_submodules or not tells_all(touched):
+            return await self.tree(much=len(touched) > MOST)
+        with disk_full_blamed(self.folder):
+            return await tree_with(self.git(), touched) or await self.tree()
+
+    async def tree(self, *, much: bool = False) -> str:
+        """The content id of the checkout as it is now: equal ids, equal files. For the holder of the machine's lock.
+
+        `much`: many files are new.
+        """
         await self._ensure_repository()
         inner = await self.submodules()
         await asyncio.to_thread(self._prepare_to_look, inner)
         exclude = str((await self._repository()).exclude)
-        git = self.git(config={"core.excludesFile": exclude, **await self._how_to_store()})
+        git = self.git(config={"core.excludesFile": exclude, **await self._how_to_store(much=much)})
         _, ignored = await together(
             self._add_all(git),
             # files that are tracked although a rule ignores them: `add --all` passes them over
@@ -162,10 +183,10 @@ class Snapshots:
         tracked = frozenset[bytes]().union(*(submodule.tracked for submodule in inner))
         return tracked.difference(submodules.names(listed))
 
-    async def _how_to_store(self) -> dict[str, str]:
-        """The first time all files are new: in one pack they cost a fifth of what single objects do, each synced."""
-        is_first = not await asyncio.to_thread(self.index.exists)
-        return {"core.bigFileThreshold": "1"} if is_first else {}
+    async def _how_to_store(self, *, much: bool) -> dict[str, str]:
+        """Many new files, as the first time: in one pack they cost a fifth of what single objects do, each synced."""
+        much = much or await asyncio.to_thread(_is_empty, self.index)
+        return {"core.bigFileThreshold": "1"} if much else {}
 
     async def space(self) -> int:
         """The bytes that the next one and its way back take at least: the index of the checkout, twice."""
@@ -192,12 +213,16 @@ class Snapshots:
 
     async def changed_since(self, commit: str, tree: str) -> Changes:
         """What a tree holds that a commit of the checkout, and those of its submodules, do not: local edits."""
+        return parse_name_status(await self._edits(commit, tree) or b"")
+
+    async def _edits(self, commit: str | None, tree: str) -> bytes | None:
+        if commit is None:
+            return None
         inner = await self.submodules()
         objects = [(await self._repository()).objects, *await asyncio.to_thread(_objects, inner)]
         git = self.git(env={"GIT_ALTERNATE_OBJECT_DIRECTORIES": ":".join(map(str, objects))})
         before = await base.with_submodules(git, commit, inner) if inner else f"{commit}^{{tree}}"
-        result = await git("diff-tree", "-r", "-z", "--no-renames", "--name-status", before, tree)
-        return parse_name_status(result.stdout)
+        return (await git("diff-tree", "-r", "-z", "--no-renames", "--name-status", before, tree)).stdout
 
     async def restore(self, tree: str) -> None:
         """Makes the files those of a tree, whatever they are now; what git ignores stays.
@@ -282,6 +307,16 @@ class Snapshots:
 
     def _checkout(self) -> Git:
         return Git(folder=self._repo, timeout=self._timeout)
+
+
+def _is_empty(index: Path) -> bool:
+    """An index of a checkout without files is no more than its header and its digest."""
+    try:
+        with index.open("rb") as file:
+            header = file.read(12)
+    except FileNotFoundError:
+        return True
+    return header[8:12] == bytes(4)
 
 
 def _objects(inner: Sequence[Submodule]) -> list[Path]:

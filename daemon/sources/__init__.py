@@ -13,6 +13,8 @@ from daemon.models import Changes
 from daemon.refs import Ref
 from daemon.trees import Tree
 
+Paths = frozenset[bytes]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Staged:
@@ -45,8 +47,12 @@ class Source(Protocol):
         Raises RemoteError, RefNotFoundError, MountError, CheckoutError, CommandTimeoutError.
         """
 
-    async def apply(self, staged: Staged) -> None:
-        """Makes files, HEAD and index those of `staged`. Local edits are overwritten: the engine has them safe."""
+    async def apply(self, staged: Staged) -> Paths | None:
+        """Makes files, HEAD and index those of `staged`. Local edits are overwritten: the engine has them safe.
+
+        Returns the names of all files that it may have written or removed, apart from those edits; None if there is
+        no telling.
+        """
 
 
 @runtime_checkable

@@ -126,6 +126,12 @@ class Repository:
         words = ("diff-tree", "-r", "-z", "--no-renames", "--ignore-submodules=none", "--name-status")
         return parse_name_status((await self.git(*words, before, commit)).stdout)
 
+    async def differing(self, commit: str) -> frozenset[bytes]:
+        """The names of the files that HEAD and `commit` do not have in common."""
+        words = ("diff-tree", "-r", "-z", "--no-renames", "--ignore-submodules=none", "--name-only")
+        result = await self.git(*words, self.head or _EMPTY_TREE[len(commit)], commit)
+        return frozenset(result.stdout.split(b"\0")[:-1])
+
     async def unmodified(self) -> bool:
         """Files and index are HEAD's, submodules are at the commits that it names; untracked files do not count."""
         words = ("status", "--porcelain", "-z", "--untracked-files=no", "--ignore-submodules=untracked", "--no-renames")

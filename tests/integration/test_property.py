@@ -150,6 +150,9 @@ class Machine:
         snapshots = self.world.folder / "state" / "snapshots"
         assert update.snapshot
         assert files_of(snapshots, update.snapshot) == before
+        assert update.tree
+        # found by looking at what was touched alone
+        assert files_of(snapshots, update.tree) == files_in(self.repo)
         edited = {name for name in before | committed if before.get(name) != committed.get(name)}
         assert (update.preserved.total if update.preserved else 0) == len(edited)
 

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from daemon.errors import CheckoutError, NoSpaceError, RefNotFoundError
 from daemon.refs import Ref, RefKind
-from daemon.sources import Staged
+from daemon.sources import Paths, Staged
 from daemon.sources.blame import blamed
 from daemon.sources.checkout import Repository, effective_url, make_repository
 from daemon.sources.git.credentials import Credentials
@@ -89,19 +89,21 @@ class GitSource:
         await submodules.fetch(repository, commit, remote.url)
         return await _describe(repository, commit, name, submodules, remote.url)
 
-    async def apply(self, staged: Staged) -> None:
+    async def apply(self, staged: Staged) -> Paths | None:
         """Needs no network. Raises CheckoutError, NoSpaceError, CommandTimeoutError."""
         if staged.commit is None:
             raise CheckoutError(path=str(self._repo), reason="the update names no commit")
         repository = await Repository.open(self._repo, limit=self._apply_timeout)
         try:
             with blamed(CheckoutError, self._repo):
+                touched = await repository.differing(staged.commit)
                 await self._check_out(repository, staged.commit)
         except CheckoutError as error:
             # of a full disk a checkout says no more than this
             if "unable to write" in error.detail and await asyncio.to_thread(_is_full, repository.folder):
                 raise NoSpaceError(path=str(self._repo), detail=error.detail) from error
             raise
+        return touched
 
     async def _check_out(self, repository: Repository, commit: str) -> None:
         base = await self._remote_url(repository)

@@ -83,7 +83,7 @@ class MountSource:
             files=listing.files,
         )
 
-    async def apply(self, staged: Staged) -> None:
+    async def apply(self, staged: Staged) -> Paths | None:
         """Raises MountError, CheckoutError, NoSpaceError, CommandTimeoutError."""
         if not isinstance(staged, StagedMount):
             raise TypeError("this was staged by another source")
@@ -95,6 +95,7 @@ class MountSource:
         if staged.commit:
             await move_head(checkout, staged.commit)
         await self._record.write(after)
+        return None
 
     async def _look_at_mount(self, committed: Paths, *, limit: float) -> tuple[HostRepository, Listing]:
         folder = await asyncio.to_thread(_usable, self._mount)
