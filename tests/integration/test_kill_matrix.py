@@ -126,6 +126,8 @@ EXTRAS: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
     ("uv", UV_INSTALLS, matrix_extras.PLACE, "installing", "in uv", (*KILLED, "enospc during", "hang before")),
     ("git", MOVES_SUBMODULE, LOCKED_INSIDE, "applying", "in a submodule", (*KILLED, "enospc before")),
 )
+# the checkout's own fetch comes before it
+SUBMODULE_FETCH = (*KILLED, "group during", "enospc before", "hang before")
 # A disk that is really full from then on, until the machine has come back.
 FILLED: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ("git", "* add --all *", "staging", SOURCES),
@@ -188,6 +190,7 @@ def one(
     bad_code: str = "",
     back: bool = False,
     extras: bool = False,
+    fresh: bool = False,
 ) -> Row:
     """`where` is added to the kind of fault that the closing table counts."""
     last = faults[-1]
@@ -204,6 +207,7 @@ def one(
         patient=extras or last.action == "hang",
         back=back,
         extras=extras,
+        fresh=fresh,
     )
 
 
@@ -250,6 +254,9 @@ def with_extras() -> Iterator[Row]:
     for program, place, sign, state, where, whats in EXTRAS:
         for what in whats:
             yield one("git", state, fault(program, place, what, sign=sign), where=where, extras=True)
+    for what in SUBMODULE_FETCH:
+        second = fault("git", "* fetch --verbose *", what, nth=2)
+        yield one("git", "staging", second, where="in a submodule", extras=True, fresh=True)
     full = fault("git", MOVES_SUBMODULE, "enospc before")
     back = fault("git", "* read-tree -u --reset *", "kill before", nth=2)
     yield one("git", "applying", full, back, where=f"{IN_THE_WAY_BACK} of a submodule", extras=True)

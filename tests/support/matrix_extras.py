@@ -34,10 +34,10 @@ def add(upstream: Upstream, *, branch: str) -> str:
     return upstream.commit({}, "with uv and a submodule", branch)
 
 
-def change(upstream: Upstream) -> None:
+def change(upstream: Upstream, content: str = "new") -> None:
     """To be committed."""
     _depend(upstream, LIBRARY)
-    _name(upstream, "new")
+    _name(upstream, content)
 
 
 def files_at(upstream: Upstream, commit: str) -> dict[str, str]:

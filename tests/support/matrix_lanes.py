@@ -36,7 +36,7 @@ class Row:
 
     `later` is the chain of the update that follows by itself. `chains` is a set of one, unless two ends are right.
     `code` is that of the error on record, empty for none. `back`: it is a rollback that is asked for.
-    `extras`: the machine has a uv project and a submodule, and nothing for pnpm.
+    `extras`: the machine has a uv project and a submodule, and nothing for pnpm. `fresh`: the submodule has moved on.
     """
 
     source: str
@@ -51,6 +51,7 @@ class Row:
     patient: bool = False
     back: bool = False
     extras: bool = False
+    fresh: bool = False
 
     @property
     def lane(self) -> LaneKind:
@@ -117,6 +118,8 @@ class Lanes:
         while rows:
             row = rows.popleft()
             try:
+                if row.fresh:
+                    await lane.move_submodule_on()
                 seen = await lane.run(row.faults, bad_code=row.bad_code, later=bool(row.later), back=row.back)
             except Exception as error:  # noqa: BLE001 - it is the row's result, and told there
                 self._results[row].set_exception(error)

@@ -164,6 +164,16 @@ class Lane:
             self._offer(branch)
             await self._client.refresh(branch)
 
+    async def move_submodule_on(self) -> None:
+        """The newer commit becomes one whose submodule has to be fetched; `run` goes to it from the older one."""
+        upstream = self._machine.upstream
+        if await self._head() == self._commits["b"]:
+            self._offer("a")
+            await self._client.refresh("a")
+        git(upstream.tree, "checkout", "--quiet", "--force", "--detach", self._commits["b"])
+        await asyncio.to_thread(matrix_extras.change, upstream, f"new {uuid.uuid4().hex}")
+        self._commits["b"] = upstream.commit({}, "the submodule moves on", branch="b")
+
     async def run(
         self, faults: tuple[Fault, ...], *, bad_code: str = "", later: bool = False, back: bool = False
     ) -> Seen:
