@@ -23,7 +23,7 @@ async def tree_with(git: Git, names: Collection[bytes]) -> str | None:
     words = ("update-index", "--add", "--remove", "--replace", "-z", "--stdin")
     done = await git(*words, stdin=b"".join(name + b"\0" for name in sorted(names)), ok_codes=range(256))
     if done.code:
-        # a link in place of a folder, a repository in place of a file
+        # a link in place of a folder, for one
         log.info("files that were touched need a look at the whole tree", output=done.tail)
         return None
     return (await git("write-tree")).text

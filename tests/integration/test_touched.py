@@ -69,21 +69,15 @@ def link_for_folder(repo: Path) -> None:
     (repo / "dir").symlink_to("/")
 
 
-def repository_for_file(repo: Path) -> None:
-    (repo / "code").unlink()
-    git(repo, "init", "--quiet", "code")
-
-
 @pytest.mark.parametrize(
     ("change", "names"),
     [
         (new_rules, {b".gitignore"}),
         (link_for_folder, {b"dir", b"dir/inner"}),
-        (repository_for_file, {b"code"}),
         (new_rules, {b"%d" % number for number in range(2000)}),
         (new_rules, None),
     ],
-    ids=["rules of git", "link for a folder", "repository for a file", "many names", "no telling"],
+    ids=["rules of git", "link for a folder", "many names", "no telling"],
 )
 async def test_what_was_touched_may_say_too_little_and_then_everything_is_looked_at(
     snapshots: Snapshots, repo: Path, change: Change, names: set[bytes] | None
