@@ -97,7 +97,7 @@ async def test_the_first_files_of_an_empty_checkout_are_stored_in_one_pack(tmp_p
     snapshots = Snapshots(folder=tmp_path / "snapshots", repo=repo, timeout=30)
     await snapshots.take("while it is empty")
     for number in range(50):
-        (repo / str(number)).write_text(str(number))
+        (repo / str(number)).write_text(f"number {number}")
     await snapshots.tree()
     objects = tmp_path / "snapshots" / "objects"
     assert len(list((objects / "pack").glob("*.pack"))) == 1

@@ -6,12 +6,14 @@ it reads its list of files byte by byte. So it gets those only that it has to co
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from daemon.errors import CheckoutError, MountError
+from daemon.sources.mount.known import Known, equal, sight
 from daemon.sources.mount.look import Folder
 
 PRIVILEGES = stat.S_ISUID | stat.S_ISGID  # are not copied
@@ -20,19 +22,25 @@ _CHUNK = 1 << 20  # bytes
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """`displaced` are files here whose folder has to make way for a file from there."""
+    """`displaced` are files here whose folder has to make way for a file from there.
+
+    `learned` are entries for what is known of files that do not differ.
+    """
 
     added: frozenset[bytes]
     changed: frozenset[bytes]
     displaced: frozenset[bytes]
+    learned: Mapping[bytes, bytes] = field(default_factory=dict)
 
     @property
     def to_copy(self) -> frozenset[bytes]:
         return self.added | self.changed
 
 
-def compare(mount: Path, checkout: Path, files: Iterable[bytes]) -> Difference:
+def compare(mount: Path, checkout: Path, files: Iterable[bytes], known: Known) -> Difference:
     """Looks at type, permissions and content. A file that has vanished from the mount counts as one to copy.
+
+    What is known to be equal is not read.
 
     Raises MountError, CheckoutError.
     """
@@ -40,6 +48,7 @@ def compare(mount: Path, checkout: Path, files: Iterable[bytes]) -> Difference:
     added: set[bytes] = set()
     changed: set[bytes] = set()
     displaced: set[bytes] = set()
+    unread: dict[bytes, bytes] = {}
     for path in files:
         found = here.stat(path)
         if found is None:
@@ -47,30 +56,49 @@ def compare(mount: Path, checkout: Path, files: Iterable[bytes]) -> Difference:
         elif stat.S_ISDIR(found.st_mode):
             added.add(path)
             displaced.update(_files_below(checkout, path))
-        elif not _same(path, found, there, here):
+        elif not (wanted := there.stat(path)) or not _alike(path, wanted, found, there, here):
             changed.add(path)
-    return Difference(added=frozenset(added), changed=frozenset(changed), displaced=frozenset(displaced))
+        elif stat.S_ISREG(found.st_mode) and not known.proves(path, look := sight(wanted, found)):
+            unread[path] = look
+    learned = _read(unread, there, here, known)
+    changed |= unread.keys() - learned.keys()
+    return Difference(
+        added=frozenset(added), changed=frozenset(changed), displaced=frozenset(displaced), learned=learned
+    )
 
 
-def _same(path: bytes, found: os.stat_result, there: Folder, here: Folder) -> bool:
-    wanted = there.stat(path)
-    if wanted is None or stat.S_IFMT(wanted.st_mode) != stat.S_IFMT(found.st_mode):
+def _alike(path: bytes, wanted: os.stat_result, found: os.stat_result, there: Folder, here: Folder) -> bool:
+    """In all but the content of a file."""
+    if stat.S_IFMT(wanted.st_mode) != stat.S_IFMT(found.st_mode):
         return False
     if stat.S_ISLNK(wanted.st_mode):
         return there.target(path) == here.target(path)
-    if wanted.st_mode & ~PRIVILEGES != found.st_mode or wanted.st_size != found.st_size:
-        return False
-    return _same_content(path, wanted.st_size, there, here)
+    return wanted.st_mode & ~PRIVILEGES == found.st_mode and wanted.st_size == found.st_size
 
 
-def _same_content(path: bytes, size: int, there: Folder, here: Folder) -> bool:
+def _read(unread: Mapping[bytes, bytes], there: Folder, here: Folder, known: Known) -> dict[bytes, bytes]:
+    """Entries for the files whose contents are equal."""
+    seen_at = time.time_ns()
+    learned = {}
+    for path, look in unread.items():
+        read_at = time.time_ns()
+        if _same_content(path, look, there, here):
+            learned[path] = equal(look, since=known.since(path, look, seen_at), read_at=read_at)
+    return learned
+
+
+def _same_content(path: bytes, look: bytes, there: Folder, here: Folder) -> bool:
     with ExitStack() as stack:
         files = [folder.open(path) for folder in (there, here)]
         theirs, ours = (file and stack.enter_context(file) for file in files)
         if theirs is None or ours is None:
             return False
-        # a short read makes a difference where there is none: rsync looks again, and nothing is missed
-        while chunk := theirs.read(min(size + 1, _CHUNK)):
+        wanted, found = (os.fstat(file.fileno()) for file in (theirs, ours))
+        # what changes under our eyes, or a short read, makes a difference where there may be none:
+        # rsync looks again, and nothing is missed
+        if sight(wanted, found) != look:
+            return False
+        while chunk := theirs.read(min(wanted.st_size + 1, _CHUNK)):
             if chunk != ours.read(len(chunk)):
                 return False
     return True

@@ -21,6 +21,7 @@ from daemon.sources.mount.checkout import committed_files, fetch_from_mount, mak
 from daemon.sources.mount.compare import Difference, compare
 from daemon.sources.mount.copy import SOME_FAILED, SOME_VANISHED, Copier
 from daemon.sources.mount.host import HostRepository, open_host_repository
+from daemon.sources.mount.known import KnownFile
 from daemon.sources.mount.list import Listing, Paths, list_files
 from daemon.sources.mount.notes import displaced_note, head_notes, host_notes, listing_notes
 from daemon.sources.mount.record import Record, RecordFile
@@ -34,10 +35,28 @@ MAX_FILES = 200  # that `Changes` names
 
 @dataclass(frozen=True, kw_only=True)
 class StagedMount(Staged):
-    """`files` are what the checkout will hold of the mount; `mount` is its real path."""
+    """`mount` is its real path."""
 
     mount: Path
+    work: "Work"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """`files` are what the checkout will hold of the mount; `leaving` has to go for them, with its content ids."""
+
     files: Paths
+    difference: Difference
+    leaving: Mapping[bytes, bytes]
+    record: Record
+
+    @property
+    def nothing_to_do(self) -> bool:
+        return not self.difference.to_copy and not self.leaving
+
+    @property
+    def touches(self) -> Paths:
+        return self.difference.to_copy | self.difference.displaced | self.leaving.keys()
 
 
 class MountSource:
@@ -49,6 +68,7 @@ class MountSource:
         self._repo = repo
         self._mount = mount
         self._record = RecordFile(state_dir / "mount" / "copied")
+        self._known = KnownFile(state_dir / "mount" / "equal")
         self._scratch = state_dir / "mount" / "empty.git"
         self._stage_timeout = stage_timeout
         self._apply_timeout = apply_timeout
@@ -62,25 +82,24 @@ class MountSource:
         committed = await committed_files(checkout)
         host, listing = await self._look_at_mount(committed, limit=self._stage_timeout)
         commit, fetch_notes = await _bring_commit(checkout, host)
-        difference = await asyncio.to_thread(compare, host.folder, checkout.folder, listing.files)
-        leaving = await self._leaving(checkout, listing.files, committed)
+        work = await self._work(checkout, host.folder, listing.files, committed)
         moves_head = commit not in {None, checkout.head}
-        current = not difference.to_copy and not leaving and not moves_head
+        current = work.nothing_to_do and not moves_head
         return StagedMount(
             commit=commit,
             ref=host.ref,
             tree=FolderTree(host.folder, listing.files),
             current=current,
-            changes=_changes(difference, leaving.keys()),
+            changes=_changes(work.difference, work.leaving.keys()),
             notes=(
                 *host_notes(host, ref),
                 *fetch_notes,
                 *head_notes(checkout, commit, current=current),
                 *listing_notes(listing),
-                *displaced_note(difference.displaced - leaving.keys()),
+                *displaced_note(work.difference.displaced - work.leaving.keys()),
             ),
             mount=host.folder,
-            files=listing.files,
+            work=work,
         )
 
     async def apply(self, staged: Staged) -> Paths | None:
@@ -88,14 +107,13 @@ class MountSource:
         if not isinstance(staged, StagedMount):
             raise TypeError("this was staged by another source")
         checkout = await Repository.open(self._repo, limit=self._apply_timeout)
-        committed = await committed_files(checkout)
+        await asyncio.to_thread(_usable, self._mount)
         copier = Copier(mount=staged.mount, checkout=checkout.folder, timeout=self._apply_timeout)
         with copier.blamed():
-            after = await self._copy(copier, checkout, staged.files, committed)
+            touched = await self._copy(copier, checkout, staged.work)
         if staged.commit:
             await move_head(checkout, staged.commit)
-        await self._record.write(after)
-        return None
+        return touched
 
     async def _look_at_mount(self, committed: Paths, *, limit: float) -> tuple[HostRepository, Listing]:
         folder = await asyncio.to_thread(_usable, self._mount)
@@ -105,49 +123,67 @@ class MountSource:
             raise MountError(path=str(self._mount), reason="it is not empty and yet git lists no file in it")
         return host, listing
 
-    async def _leaving(self, checkout: Repository, files: Paths, committed: Paths) -> Mapping[bytes, bytes]:
-        """What is here and has to go when `files` come, with its content ids."""
-        before = await self._record.read()
-        owned = (before.copied | committed) - files
-        removed = before.removed.keys() - files
-        found = await asyncio.to_thread(contents, checkout.folder, owned | removed)
-        return {path: content for path, content in found.items() if path in owned or before.removed[path] == content}
+    async def _work(self, checkout: Repository, mount: Path, files: Paths, committed: Paths) -> Work:
+        difference = await asyncio.to_thread(self._compare, mount, checkout.folder, files)
+        record = await self._record.read()
+        leaving = await _leaving(record, checkout, files, committed)
+        return Work(files=files, difference=difference, leaving=leaving, record=record)
 
-    async def _copy(self, copier: Copier, checkout: Repository, files: Paths, committed: Paths) -> Record:
-        """Returns what is true in the end: files may vanish from the mount meanwhile.
+    def _compare(self, mount: Path, checkout: Path, files: Paths) -> Difference:
+        known = self._known.read()
+        difference = compare(mount, checkout, files, known)
+        self._known.write(known, difference.learned)
+        return difference
+
+    async def _copy(self, copier: Copier, checkout: Repository, work: Work) -> Paths:
+        """Returns what it touched. Files may vanish from the mount meanwhile: the record says what is true in the end.
 
         Raises CommandFailedError, MountError, CheckoutError, NoSpaceError.
         """
         removed: dict[bytes, bytes] = {}
+        touched = work.touches
         for attempts_left in reversed(range(COPY_ATTEMPTS)):
             # first what goes: a folder may have to make way for a file
-            removed |= await self._remove(checkout, files, committed)
+            await self._remove(checkout, work)
+            removed |= work.leaving
             try:
-                await self._copy_what_differs(copier, checkout, files)
+                await _copy_what_differs(copier, checkout, work.difference)
                 break
             except CommandFailedError as error:
                 if not attempts_left or error.exit_code not in {SOME_FAILED, SOME_VANISHED}:
                     raise
-                _, listing = await self._look_at_mount(committed, limit=copier.timeout)
-                files = listing.files
-        return Record(copied=files, removed=removed)
+            committed = await committed_files(checkout)
+            _, listing = await self._look_at_mount(committed, limit=copier.timeout)
+            work = await self._work(checkout, copier.mount, listing.files, committed)
+            touched |= work.touches
+        after = Record(copied=work.files, removed=removed)
+        if after != work.record:
+            await self._record.write(after)
+        return touched
 
-    async def _copy_what_differs(self, copier: Copier, checkout: Repository, files: Paths) -> None:
-        difference = await asyncio.to_thread(compare, copier.mount, copier.checkout, files)
-        if difference.to_copy:
-            aside = await make_aside(checkout)
-            await copier.copy(difference.to_copy, aside=aside)
-            if aside:
-                await asyncio.to_thread(shutil.rmtree, aside, ignore_errors=True)
-
-    async def _remove(self, checkout: Repository, files: Paths, committed: Paths) -> Mapping[bytes, bytes]:
-        leaving = await self._leaving(checkout, files, committed)
-        before = await self._record.read()
+    async def _remove(self, checkout: Repository, work: Work) -> None:
         # before the first change: should this process die in the copy, the next refresh knows all that may have come
-        await self._record.write(Record(copied=before.copied | files, removed=before.removed))
+        record = Record(copied=work.record.copied | work.files, removed=work.record.removed)
+        if record != work.record:
+            await self._record.write(record)
         # to its end even if the update is cancelled: the undo must not meet it
-        await uncancelled(asyncio.to_thread(remove, checkout.folder, leaving))
-        return leaving
+        await uncancelled(asyncio.to_thread(remove, checkout.folder, work.leaving))
+
+
+async def _leaving(record: Record, checkout: Repository, files: Paths, committed: Paths) -> Mapping[bytes, bytes]:
+    """What is here and has to go when `files` come, with its content ids."""
+    owned = (record.copied | committed) - files
+    removed = record.removed.keys() - files
+    found = await asyncio.to_thread(contents, checkout.folder, owned | removed)
+    return {path: content for path, content in found.items() if path in owned or record.removed[path] == content}
+
+
+async def _copy_what_differs(copier: Copier, checkout: Repository, difference: Difference) -> None:
+    if difference.to_copy:
+        aside = await make_aside(checkout)
+        await copier.copy(difference.to_copy, aside=aside)
+        if aside:
+            await asyncio.to_thread(shutil.rmtree, aside, ignore_errors=True)
 
 
 def _usable(mount: Path) -> Path:
