@@ -14,6 +14,7 @@ from daemon.access import Gate, audited
 from daemon.bad_targets import BadTargets
 from daemon.check import Checker
 from daemon.disk import FLOOR, RUN_FLOOR, Disk, Need
+from daemon.durable import flush
 from daemon.engine import Engine
 from daemon.environment import Environment, detect
 from daemon.front import MAX_BODY
@@ -113,6 +114,7 @@ async def build(settings: Settings, environ: Mapping[str, str], *, boot_id: str 
         head=head,
         running_sha=version.running_sha,
         restart=supervisor.leave,
+        flush=partial(flush, settings.repo, settings.apply_timeout),
         disk=Disk((Need(settings.state_dir, FLOOR), Need(settings.repo, FLOOR), Need(settings.run_dir, RUN_FLOOR))),
         unsupported=f"in the environment {environment.name!r} the daemon runs the host's own code",
     )

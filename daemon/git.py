@@ -15,8 +15,6 @@ NAMED = 3  # names in a sentence
 LOW_SPEED_LIMIT = 1000  # bytes a second
 LOW_SPEED_TIME = 30  # seconds
 
-_DISK_FULL = ("No space left on device", "Disk quota exceeded", "Out of diskspace")
-
 _CONFIG = {
     "core.hooksPath": "/dev/null",
     "core.fsmonitor": "false",
@@ -85,11 +83,6 @@ def fixed_options(*safe: Path) -> list[str]:
     """What every call of git is given; `safe` are folders whose owner may be another user."""
     pairs = [f"safe.directory={path}" for path in safe] + [f"{name}={value}" for name, value in _CONFIG.items()]
     return [word for pair in pairs for word in ("-c", pair)]
-
-
-def says_disk_full(output: str) -> bool:
-    """Whether git, or a program that says it as the system does, failed because of that."""
-    return any(words in output for words in _DISK_FULL)
 
 
 def printable(path: bytes) -> str:

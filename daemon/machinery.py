@@ -1,8 +1,8 @@
 """What an update is done with: the collaborators that the engine, the pipeline and the recovery share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from daemon.bad_targets import BadTargets
 from daemon.check import Checker
@@ -28,7 +28,7 @@ class Machinery:
     """All of them replaceable by small worlds in tests. `restart` asks the supervisor to leave.
 
     `source` is None where the environment has none, and `unsupported` then says why. `rollback_source` makes the one
-    that goes back to the state before an update.
+    that goes back to the state before an update. `flush` returns when what was written is on the disk.
     """
 
     journal: Journal
@@ -44,6 +44,7 @@ class Machinery:
     head: Heads
     running_sha: str | None
     restart: Callable[[], None]
+    flush: Callable[[], Coroutine[Any, Any, None]]
     disk: Disk = field(default_factory=Disk)
     unsupported: str = "this environment has no source"
 

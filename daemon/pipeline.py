@@ -15,6 +15,7 @@ from daemon.snapshots import Snapshot
 from daemon.sources import Paths, Source, Staged
 from daemon.sources.snapshot import SnapshotTree
 from daemon.states import Event, State
+from daemon.tasks import together
 
 log = get_logger()
 
@@ -102,7 +103,8 @@ class Pipeline:
         for installer, fingerprint in work.installs:
             notes += await installer.install(fingerprint, strict=source.name == "git")
         await journal.advance(update_id, Event.INSTALLED, installed=dict(work.installed), notes=notes)
-        version = await self._m.checker.check(new_libraries=any(i.for_daemon for i, _ in work.installs))
+        new_libraries = any(installer.for_daemon for installer, _ in work.installs)
+        version, _ = await together(self._m.checker.check(new_libraries=new_libraries), self._m.flush())
         await self._m.starts.clear()
         await self._m.undo.mark_applied()
         message = f"code updated to {short(work.staged.commit)}, restarting"

@@ -9,14 +9,15 @@ import asyncio
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from daemon import gitdir
-from daemon.errors import CheckoutError, CommandFailedError, DamagedSnapshotError, NoSpaceError
+from daemon.errors import CheckoutError, CommandFailedError, DamagedSnapshotError
 from daemon.files import write_atomically
-from daemon.git import Git, parse_name_status, says_disk_full
+from daemon.full_disk import disk_full_blamed
+from daemon.git import Git, parse_name_status
 from daemon.gitdir import GitDir
 from daemon.log import get_logger
 from daemon.models import Changes
@@ -321,17 +322,6 @@ def _is_empty(index: Path) -> bool:
 
 def _objects(inner: Sequence[Submodule]) -> list[Path]:
     return [found.objects for submodule in inner if (found := gitdir.find(submodule.folder))]
-
-
-@contextlib.contextmanager
-def disk_full_blamed(path: Path) -> Iterator[None]:
-    """Raises NoSpaceError for a child that failed inside because the disk was full."""
-    try:
-        yield
-    except CommandFailedError as error:
-        if says_disk_full(error.detail):
-            raise NoSpaceError(path=str(path), detail=error.detail) from error
-        raise
 
 
 def _message(label: str, *, update: str | None, head: str | None) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from daemon.errors import CheckoutError, CommandFailedError, MountError, NoSpaceError
-from daemon.git import says_disk_full
+from daemon.full_disk import says_disk_full
 
 _COMPLAINTS = ("fatal: ", "error: ", "rsync: ")
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from daemon import gitdir
 from daemon.errors import CheckoutError, NothingToRollBackError
+from daemon.full_disk import disk_full_blamed
 from daemon.git import Git
 from daemon.models import Update
 from daemon.refs import Ref
 from daemon.snapshots import Snapshots
-from daemon.snapshots.store import disk_full_blamed
 from daemon.sources import Staged
 
 

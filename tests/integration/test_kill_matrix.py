@@ -69,6 +69,9 @@ COMMANDS: tuple[tuple[str, str, str, str, tuple[str, ...], tuple[str, ...]], ...
     ("git", "* update-ref --no-deref -m *", "-", "applying", ("mount",), MOVING),
     ("git", "* reset --quiet --mixed *", LOCKED, "applying", ("mount",), RESETTING),
     ("pnpm", "* install *", "-", "installing", SOURCES, EVERY),
+    ("sync", "* -f *", "-", "checking", SOURCES, ("kill before", "kill after", "enospc before")),
+    # a disk that is too slow is not waited for
+    ("sync", "* -f *", "-", "done", SOURCES, ("hang before",)),
 )
 STEPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("journal begin", "staging", ("kill after",)),

@@ -14,6 +14,7 @@ import pytest
 
 from daemon.app import Daemon, build
 from daemon.errors import BusyError, CommandFailedError, NoSpaceError, RestartingError
+from daemon.full_disk import disk_full_blamed
 from daemon.listening import listeners
 from daemon.lock import MachineLock
 from daemon.models import Update
@@ -21,7 +22,7 @@ from daemon.serve import serve
 from daemon.settings import Settings
 from daemon.snapshots import broken
 from daemon.snapshots.kept import Kept
-from daemon.snapshots.store import _AUTHOR, Snapshots, disk_full_blamed
+from daemon.snapshots.store import _AUTHOR, Snapshots
 from daemon.states import Event, State
 from daemon.supervisor import ExitCode
 from daemon.trees import blob_id

@@ -1,6 +1,6 @@
 """Faults that strike a machine once, at an exact place: in front of its programs, and inside its daemon.
 
-Programs (git, rsync, pnpm, uv) are met through shims that come first on the machine's PATH; the daemon's own steps
+Programs (git, rsync, pnpm, uv, sync) are met through shims that come first on its PATH; the daemon's own steps
 through `matrix_hooks`. A rule is a file; what has struck is moved to `fired`, so a test can tell that its fault did
 happen.
 """
@@ -15,7 +15,7 @@ Moment = Literal["before", "during", "after", "torn"]
 Action = Literal["kill", "group", "term", "enospc", "hang", "fill"]
 
 PYTHON = "python"
-PROGRAMS = ("git", "rsync", "pnpm", "uv")
+PROGRAMS = ("git", "rsync", "pnpm", "uv", "sync")
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,7 @@ strike() {
         rsync) echo 'rsync: [receiver] write failed on "file": No space left on device (28)' >&2; exit 11 ;;
         pnpm) echo ' ERR_PNPM_ENOSPC  ENOSPC: no space left on device, write' >&2; exit 1 ;;
         uv) echo 'error: failed to write to file: No space left on device (os error 28)' >&2; exit 2 ;;
+        sync) echo 'sync: error syncing: No space left on device' >&2; exit 1 ;;
       esac
       ;;
   esac

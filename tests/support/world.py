@@ -4,10 +4,12 @@ import asyncio
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from daemon.bad_targets import BadTargets
 from daemon.check import Checker
+from daemon.durable import flush
 from daemon.engine import Engine
 from daemon.errors import RefNotFoundError, RefreshdError
 from daemon.head import Head
@@ -238,6 +240,7 @@ class World:
             head=Head(self.repo),
             running_sha=running_sha,
             restart=self._count_restart,
+            flush=partial(flush, self.repo, 30),
         )
 
     def _count_restart(self) -> None:
