@@ -232,6 +232,15 @@ def test_a_machine_that_is_killed_meanwhile_does_not_stay_busy_and_can_be_starte
     expect(page.locator("#status .badges")).to_contain_text("up to date")
 
 
+def test_a_log_that_arrives_moves_no_button(machines: World) -> None:
+    page = machines.open("beta")
+    expect(page.locator("#logs")).to_contain_text("daemon is ready")
+    button = page.get_by_role("button", name="Delete")
+    below_the_log = button.bounding_box()
+    page.locator("#logs").evaluate("element => element.replaceChildren()")
+    assert button.bounding_box() == below_the_log
+
+
 def test_a_machine_is_archived_started_and_deleted(machines: World) -> None:
     page = machines.open("beta")
     page.get_by_role("button", name="Archive").click()
