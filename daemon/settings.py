@@ -1,6 +1,5 @@
 """What the environment says, read once by the composition root. Nothing else reads the environment."""
 
-import difflib
 import re
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
@@ -246,6 +245,8 @@ def read_environment(
 
 
 def _unknown(name: str, known: set[str]) -> str:
+    import difflib  # noqa: PLC0415 - only for who has mistyped a name
+
     nearest = difflib.get_close_matches(name, known, n=1)
     return f"{name} is not a setting" + (f"; did you mean {nearest[0]}?" if nearest else "")
 

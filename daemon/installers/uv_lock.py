@@ -4,7 +4,6 @@
 """
 
 import re
-import tomllib
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +12,8 @@ _NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 
 def unlocked(pyproject: bytes, lock: bytes) -> tuple[str, ...]:
     """The dependencies of the project that its entry in the lockfile does not have. Unreadable files: none."""
+    import tomllib  # noqa: PLC0415 - memory that most machines need not spend
+
     try:
         project = tomllib.loads(pyproject.decode())["project"]
         entries = tomllib.loads(lock.decode())["package"]
