@@ -31,6 +31,7 @@ from daemon.machinery import Machinery
 from daemon.metrics.tally import Tally, counting
 from daemon.metrics.totals import Totals
 from daemon.models import Update
+from daemon.own_code import OwnCode
 from daemon.pipeline import Pipeline
 from daemon.recovery import Recovery
 from daemon.s6 import ScanDirectory
@@ -78,7 +79,9 @@ class Daemon:
     procedures: trpc.Procedures
 
 
-async def build(settings: Settings, environ: Mapping[str, str], *, boot_id: str = "") -> Daemon:
+async def build(
+    settings: Settings, environ: Mapping[str, str], *, boot_id: str = "", own: OwnCode | None = None
+) -> Daemon:
     """Wires the collaborators; opens and starts nothing. What HEAD names now is what this process counts as running."""
     environment = await asyncio.to_thread(detect, settings)
     supervisor = Supervisor(settings.notification_fd)
@@ -103,7 +106,7 @@ async def build(settings: Settings, environ: Mapping[str, str], *, boot_id: str 
             _rollback_source, repo=settings.repo, snapshots=snapshots, timeout=settings.apply_timeout
         ),
         installers=_installers(settings),
-        checker=_checker(settings, environ),
+        checker=_checker(settings, environ, own),
         bad_targets=BadTargets(settings.state_dir / "bad-targets.json"),
         starts=Starts(settings.state_dir),
         lock=MachineLock(settings.state_dir / "update.lock"),
@@ -214,13 +217,14 @@ def _by_host(commands: Path | None) -> "ByHost | None":
     return ByHost(commands)
 
 
-def _checker(settings: Settings, environ: Mapping[str, str]) -> Checker:
+def _checker(settings: Settings, environ: Mapping[str, str], own: OwnCode | None) -> Checker:
     return Checker(
         code_path=settings.code_path,
         launcher=settings.launcher,
         environment=settings.without_secrets(environ),
         timeout=settings.check_timeout,
         patience=settings.stage_timeout + settings.apply_timeout + settings.install_timeout + settings.check_timeout,
+        own=own,
     )
 
 

@@ -1,7 +1,8 @@
 """The new code is imported and configured by a child before anything restarts; its byte code is written on the way.
 
-Most of what an import takes is libraries. So the child is started while the update is still being fetched, imports
-the old code with all its libraries, and waits; told to, it forgets the old code and imports what is on disk by then.
+Most of what an import takes is libraries. So the child is started as soon as it is known that the daemon itself is
+going to change, imports the old code with all its libraries, and waits; told to, it forgets the old code and imports
+what is on disk by then. Where the daemon is the one that runs already, nothing is tried: that it runs is the proof.
 """
 
 import asyncio
@@ -12,8 +13,11 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from daemon import __version__
 from daemon.errors import CheckError, CommandFailedError, CommandTimeoutError, RefreshdError
+from daemon.own_code import OwnCode
 from daemon.process import Command, Result, run
+from daemon.trees import Tree
 
 
 class _Warm:
@@ -64,8 +68,9 @@ class Checker:
     """Runs `refreshd check` from the code that is on disk.
 
     `launcher` starts the checkout's daemon as the supervisor will; without one this interpreter does.
-    `environment` holds the settings, which children do not inherit; no secret is in it. Seconds: `timeout` for the
-    import, `patience` for how long a warm child may wait to be told.
+    `environment` holds the settings, which children do not inherit; no secret is in it. `own` is the code of this
+    process, where that is the checkout's. Seconds: `timeout` for the import, `patience` for how long a warm child may
+    wait to be told.
     """
 
     def __init__(
@@ -76,7 +81,9 @@ class Checker:
         environment: Mapping[str, str],
         timeout: float,
         patience: float,
+        own: OwnCode | None = None,
     ) -> None:
+        self._own = own
         self._code_path = code_path
         self._start = (launcher,) if launcher else (sys.executable, "-m", "daemon")
         self._environment = environment
@@ -84,9 +91,9 @@ class Checker:
         self._patience = patience
         self._warm: _Warm | None = None
 
-    def warm(self) -> None:
-        """Starts a child for the next `check`."""
-        if self._warm is None:
+    async def warm(self, tree: Tree) -> None:
+        """Starts a child for the next `check`, if the daemon of `tree` has to be tried."""
+        if self._warm is None and not (self._own and await self._own.is_in(tree)):
             self._warm = _Warm(self._warm_command)
 
     def begin(self) -> None:
@@ -105,8 +112,11 @@ class Checker:
 
         With `new_libraries`, what a warm child has imported is not what the new code will meet: a fresh one does it.
         """
-        if new_libraries:
+        is_proven = not new_libraries and self._own is not None and await self._own.unchanged()
+        if is_proven or new_libraries:
             await self.cool()
+        if is_proven:
+            return __version__
         try:
             return _version((await self._result()).text)
         except CommandFailedError as error:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from functools import partial
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import daemon.log
@@ -22,6 +23,7 @@ from daemon.supervisor import ExitCode
 
 if TYPE_CHECKING:
     from daemon.app import Daemon
+    from daemon.own_code import OwnCode
 
 log = daemon.log.get_logger()
 
@@ -45,9 +47,15 @@ def run(work: Callable[[Settings], Coroutine[Any, Any, int]]) -> NoReturn:
 
 async def assemble(settings: Settings, boot_id: str = "") -> "Daemon":
     """All modules are in memory when it returns: an update may change every file of the checkout after that."""
-    app = await asyncio.to_thread(import_module, "daemon.app")
-    whole: Daemon = await app.build(settings, os.environ, boot_id=boot_id)
+    own, app = await asyncio.to_thread(_look_and_import, settings)
+    whole: Daemon = await app.build(settings, os.environ, boot_id=boot_id, own=own)
     return whole
+
+
+def _look_and_import(settings: Settings) -> tuple["OwnCode | None", ModuleType]:
+    # looked at first: what changes while it is imported must not count as what this process has
+    own = None if settings.rescue else import_module("daemon.own_code").look(settings.repo, settings.code_dir)
+    return own, import_module("daemon.app")
 
 
 def _exit_code(work: Callable[[Settings], Coroutine[Any, Any, int]]) -> int:

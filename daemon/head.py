@@ -47,10 +47,10 @@ class Head:
         files = [found.folder / "HEAD"] if found else []
         if found and branch:
             files += [found.folder / branch, found.common / branch, *_stored(found)]
-        before = tuple(map(_stamp, files))
+        before = tuple(map(stamp, files))
 
         def same() -> bool:
-            return tuple(map(_stamp, files)) == before
+            return tuple(map(stamp, files)) == before
 
         return same
 
@@ -89,7 +89,7 @@ def look(repo: Path) -> tuple[_Indirect | None, str | None]:
         loose = gitdir.read(found.folder / branch) or gitdir.read(found.common / branch)
         if loose and (commit := _COMMIT.fullmatch(loose)):
             return None, commit[1].decode()
-    return _Indirect(head, tuple(map(_stamp, (found.folder / "HEAD", *_stored(found))))), None
+    return _Indirect(head, tuple(map(stamp, (found.folder / "HEAD", *_stored(found))))), None
 
 
 def _stored(found: gitdir.GitDir) -> tuple[Path, ...]:
@@ -97,7 +97,7 @@ def _stored(found: gitdir.GitDir) -> tuple[Path, ...]:
     return (common / "packed-refs", common / "reftable" / "tables.list", common / "refs" / "heads")
 
 
-def _stamp(path: Path) -> Stamp:
+def stamp(path: str | Path) -> Stamp:
     try:
         status = os.stat(path)  # noqa: PTH116 - a third of the time, and it is asked for with each request
     except OSError:

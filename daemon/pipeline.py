@@ -67,8 +67,6 @@ class Pipeline:
         await journal.advance(update.id, Event.BEGIN, from_commit=head)
         await self._m.disk.require()
         await source.prepare()
-        if ref.name != head:
-            self._m.checker.warm()
         work = await self.stage(source, ref)
         staged = work.staged
         facts = {"to_commit": staged.commit, "ref": staged.ref, "notes": list(staged.notes)}
@@ -78,6 +76,7 @@ class Pipeline:
             log.info("update ends", outcome="unchanged", commit=staged.commit)
             return False
         await self._refuse_bad_target(update, staged.commit)
+        await self._m.checker.warm(staged.tree)
         for installer, _ in work.installs:
             await installer.stage(staged.tree)
         await self._m.disk.require(Need(self._m.snapshots.folder, await self._m.snapshots.space()))

@@ -119,8 +119,8 @@ class FakeChecker(Checker):
     def __init__(self) -> None:
         self.error: RefreshdError | None = None
 
-    def warm(self) -> None:
-        return
+    async def warm(self, tree: Tree) -> None:
+        assert await tree.find("code".__eq__)
 
     def begin(self) -> None:
         return

@@ -10,7 +10,9 @@ import pytest
 
 from daemon.check import Checker
 from daemon.errors import CheckError
+from daemon.trees import FolderTree
 
+NOTHING = FolderTree(Path(), ())
 ANSWER = 'print(\'{"version": "7"}\')'
 TOLD = """\
 import os, sys, time, pathlib
@@ -36,7 +38,7 @@ def appears(path: Path) -> None:
 
 async def test_a_warm_child_waits_until_it_is_told(tmp_path: Path) -> None:
     check = checker(tmp_path, ANSWER)
-    check.warm()
+    await check.warm(NOTHING)
     await asyncio.sleep(0.3)
     assert not await asyncio.to_thread((tmp_path / "began").exists)
     assert await check.check(new_libraries=False) == "7"
@@ -44,7 +46,7 @@ async def test_a_warm_child_waits_until_it_is_told(tmp_path: Path) -> None:
 
 async def test_a_check_that_has_begun_is_only_awaited(tmp_path: Path) -> None:
     check = checker(tmp_path, ANSWER)
-    check.warm()
+    await check.warm(NOTHING)
     check.begin()
     await asyncio.to_thread(appears, tmp_path / "began")
     await asyncio.to_thread((tmp_path / "launcher").unlink)
@@ -53,7 +55,7 @@ async def test_a_check_that_has_begun_is_only_awaited(tmp_path: Path) -> None:
 
 async def test_the_limit_counts_from_when_it_began(tmp_path: Path) -> None:
     check = checker(tmp_path, "time.sleep(60)", timeout=1)
-    check.warm()
+    await check.warm(NOTHING)
     check.begin()
     await asyncio.sleep(1.1)
     with pytest.raises(CheckError, match="not imported within 1 s"):
@@ -63,7 +65,7 @@ async def test_the_limit_counts_from_when_it_began(tmp_path: Path) -> None:
 
 async def test_nothing_of_a_check_runs_after_it_was_given_up(tmp_path: Path) -> None:
     check = checker(tmp_path, "pathlib.Path('p').write_text(str(os.getpid()))\nos.rename('p', 'pid')\ntime.sleep(60)")
-    check.warm()
+    await check.warm(NOTHING)
     check.begin()
     await asyncio.to_thread(appears, tmp_path / "pid")
     await check.cool()
@@ -81,7 +83,7 @@ async def test_without_a_warm_child_a_check_begins_when_it_is_asked_for(tmp_path
 async def test_a_warm_child_that_died_is_replaced(tmp_path: Path) -> None:
     check = checker(tmp_path, ANSWER)
     await asyncio.to_thread((tmp_path / "launcher").rename, tmp_path / "kept")
-    check.warm()
+    await check.warm(NOTHING)
     await asyncio.sleep(0.2)
     await asyncio.to_thread((tmp_path / "kept").rename, tmp_path / "launcher")
     assert await check.check(new_libraries=False) == "7"
@@ -93,14 +95,14 @@ async def test_old_code_that_cannot_be_imported_says_nothing_of_the_new(tmp_path
     check = checker(tmp_path, ANSWER, timeout=2)
     launcher = tmp_path / "launcher"
     await asyncio.to_thread(launcher.write_text, launcher.read_text().replace(TOLD, warming + TOLD))
-    check.warm()
+    await check.warm(NOTHING)
     check.begin()  # while it is still being imported
     assert await check.check(new_libraries=False) == "7"
 
 
 async def test_new_code_that_fails_in_a_warm_child_is_not_tried_again(tmp_path: Path) -> None:
     check = checker(tmp_path, "pathlib.Path(f'tried{os.getpid()}').touch()\nraise SystemExit(3)")
-    check.warm()
+    await check.warm(NOTHING)
     with pytest.raises(CheckError, match="exit code 3"):
         await check.check(new_libraries=False)
     assert len(await asyncio.to_thread(lambda: list(tmp_path.glob("tried*")))) == 1
