@@ -2,28 +2,34 @@
 
 import asyncio
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
 from daemon.errors import CheckoutError, CommandFailedError
-from daemon.git import Git, parse_name_status
-from daemon.models import Changes
+from daemon.git import Git
 from daemon.sources.blame import blamed
 from daemon.sources.locks import Locks
+from daemon.tasks import together
 
 # a partial clone would fetch in the middle of a local command, without credentials and outside of any time limit
 OFFLINE = {"GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
+
+# prints what is modified
+UNMODIFIED = ("status", "--porcelain", "-z", "--untracked-files=no", "--ignore-submodules=untracked", "--no-renames")
 
 _KIND = ("--is-bare-repository", "--is-inside-work-tree", "--is-shallow-repository")
 _PLACE = ("--path-format=absolute", "--git-dir", "--git-common-dir")
 _HEAD = ("HEAD^{commit}", "--symbolic-full-name", "HEAD")
 _OPTIONS = (
     r"^(remote\.origin\.url|remote\..*\.promisor|extensions\.partialclone|core\.sshcommand"
-    r"|submodule\..*\.(url|update|active))$"
+    r"|submodule\..*\.(url|update|active)|url\..*\.insteadof)$"
 )
+_ORIGIN = "remote.origin.url"
+_REWRITTEN = re.compile(rb"(?:\A|\0)url\.[^\n]*\.insteadof\n")
 _EMPTY_TREE = {
     40: "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
     64: "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
@@ -53,28 +59,27 @@ class Repository:
 
         Raises CheckoutError for anything else.
         """
-        folder = await asyncio.to_thread(_resolved, path)
-        # the ceiling keeps git from taking a repository around the folder for the one that is meant
-        ceiling = {"GIT_CEILING_DIRECTORIES": str(folder.parent)}
-        return await cls.describe(Git(folder=folder, timeout=limit, env=OFFLINE | ceiling))
+        return await cls.describe(await git_in(path, limit=limit))
 
     @classmethod
     async def describe(cls, git: Git) -> Self:
         """Raises CheckoutError."""
         with blamed(CheckoutError, git.folder):
-            about, options, origin = await asyncio.gather(
+            about, options = await together(
                 # 128 is also the answer of a repository without commits
                 git("rev-parse", *_KIND, *_PLACE, *_HEAD, ok_codes=(0, 128)),
                 git("config", "-z", "--get-regexp", _OPTIONS, ok_codes=(0, 1)),
-                effective_url(git, "origin"),
             )
             lines = about.text.split("\n")
             if len(lines) < len(_KIND) + 2:
                 raise CommandFailedError(command=about.command.name, exit_code=about.code, detail=about.tail)
+            config = _options(options.stdout)
+            origin = config.get(_ORIGIN)
+            if origin and _is_rewritten(options.stdout):
+                origin = await effective_url(git, "origin")
         bare, inside, shallow, git_dir, common_dir, *head = lines
         if bare == "true" or inside != "true":
             raise CheckoutError(path=str(git.folder), reason="it is a repository without a working tree")
-        config = _options(options.stdout)
         return cls(
             git=git,
             git_dir=Path(git_dir),
@@ -82,7 +87,7 @@ class Repository:
             shallow=shallow == "true",
             head=head[0] if about.code == 0 else None,
             branch=head[1] if about.code == 0 and head[1] != "HEAD" else None,
-            origin=origin if "remote.origin.url" in config else None,
+            origin=origin,
             config=MappingProxyType(config),
         )
 
@@ -104,6 +109,10 @@ class Repository:
         """Some objects were left at the remote, to be fetched when they are needed."""
         return any(name.endswith((".promisor", ".partialclone")) for name in self.config)
 
+    def limited(self, seconds: float) -> Self:
+        """The same with another limit for each command."""
+        return replace(self, git=replace(self.git, timeout=seconds))
+
     async def missing(self, commit: str) -> frozenset[str] | None:
         """Objects of the commit's files that are not here; None if the commit itself is not.
 
@@ -120,22 +129,21 @@ class Repository:
         found = await self.git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", ok_codes=(0, 1, 128))
         return found.text if found.code == 0 else None
 
-    async def changes(self, commit: str) -> Changes:
-        """The committed difference from HEAD to `commit`."""
+    async def difference(self, commit: str) -> bytes:
+        """The committed one, from HEAD to `commit`: status, name, status, name, and so on, each with a NUL after it."""
         before = self.head or _EMPTY_TREE[len(commit)]
         words = ("diff-tree", "-r", "-z", "--no-renames", "--ignore-submodules=none", "--name-status")
-        return parse_name_status((await self.git(*words, before, commit)).stdout)
-
-    async def differing(self, commit: str) -> frozenset[bytes]:
-        """The names of the files that HEAD and `commit` do not have in common."""
-        words = ("diff-tree", "-r", "-z", "--no-renames", "--ignore-submodules=none", "--name-only")
-        result = await self.git(*words, self.head or _EMPTY_TREE[len(commit)], commit)
-        return frozenset(result.stdout.split(b"\0")[:-1])
+        return (await self.git(*words, before, commit)).stdout
 
     async def unmodified(self) -> bool:
         """Files and index are HEAD's, submodules are at the commits that it names; untracked files do not count."""
-        words = ("status", "--porcelain", "-z", "--untracked-files=no", "--ignore-submodules=untracked", "--no-renames")
-        return not (await self.git(*words)).stdout
+        return not (await self.git(*UNMODIFIED)).stdout
+
+
+async def git_in(path: Path, *, limit: float) -> Git:
+    """Without the network, and in no repository around the folder; `limit` is for each command, in seconds."""
+    folder = await asyncio.to_thread(_resolved, path)
+    return Git(folder=folder, timeout=limit, env=OFFLINE | {"GIT_CEILING_DIRECTORIES": str(folder.parent)})
 
 
 async def effective_url(git: Git, remote: str) -> str:
@@ -146,6 +154,11 @@ async def effective_url(git: Git, remote: str) -> str:
 def _resolved(path: Path) -> Path:
     """Git compares `safe.directory` with the path that the kernel knows."""
     return Path(os.path.realpath(path))
+
+
+def _is_rewritten(options: bytes) -> bool:
+    """Whether only git can tell which URL a remote has: by the user's rules, or because there are several."""
+    return bool(_REWRITTEN.search(options)) or options.count(f"{_ORIGIN}\n".encode()) > 1
 
 
 def _options(output: bytes) -> dict[str, str]:

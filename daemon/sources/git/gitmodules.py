@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from daemon.git import Git
+from daemon.sources.git.tree import LIST, has_gitmodules
 from daemon.sources.git.urls import refuse_unsafe, resolved
 
 
@@ -25,15 +26,18 @@ class UnusableSubmoduleError(Exception):
     """Says which and why; the caller knows whose commit it is."""
 
 
-async def read_submodules(git: Git, commit: str, *, base: str, local_allowed: bool) -> tuple[Submodule, ...]:
-    """Those that git would check out; `base` is what relative URLs are relative to.
+async def read_submodules(
+    git: Git, commit: str, *, base: str, local_allowed: bool, listed: bytes | None = None
+) -> tuple[Submodule, ...]:
+    """Those that git would check out; `base` is what relative URLs are relative to, `listed` all files of the commit.
 
     Raises UnusableSubmoduleError, and CommandFailedError for a `.gitmodules` that git cannot read.
     """
-    if not (await git("ls-tree", "-z", commit, ".gitmodules")).stdout:
+    if listed is None:
+        listed = (await git("ls-tree", "-z", commit, ".gitmodules")).stdout and (await git(*LIST, commit)).stdout
+    if not has_gitmodules(listed):
         return ()
     sections = parse(os.fsdecode((await git("config", "--blob", f"{commit}:.gitmodules", "-z", "--list")).stdout))
-    listed = (await git("ls-tree", "-r", "-z", commit)).stdout
     pointers = _pointers(os.fsdecode(listed))
     _refuse_nested_names(sections)
     return tuple(

@@ -33,6 +33,10 @@ class RefPolicy:
     patterns: tuple[str, ...] = ()
     signers: Path | None = None
 
+    def __bool__(self) -> bool:
+        """Whether it narrows anything."""
+        return bool(self.patterns or self.signers)
+
     def candidates(self, ref: Ref) -> tuple[str, ...]:
         """The full names that `ref` may stand for. Raises RefNotAllowedError where none of them may be asked for."""
         names = ref.candidates()

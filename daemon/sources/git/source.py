@@ -5,11 +5,13 @@ import copy
 import os
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import SecretStr
 
 from daemon.errors import CheckoutError, NoSpaceError, RefNotFoundError
+from daemon.git import parse_name_status
 from daemon.refs import Ref, RefKind
 from daemon.sources import Paths, Staged
 from daemon.sources.blame import blamed
@@ -17,11 +19,13 @@ from daemon.sources.checkout import Repository, effective_url, make_repository
 from daemon.sources.git.credentials import Credentials
 from daemon.sources.git.modules import checked_out
 from daemon.sources.git.policy import EVERYTHING, RefPolicy, check
+from daemon.sources.git.present import present
 from daemon.sources.git.promised import fetch_promised
 from daemon.sources.git.remote import FETCHED, Deadline, Remote
 from daemon.sources.git.submodules import SubmoduleStage, check_out_submodules, leaving, remove_submodule
-from daemon.sources.git.tree import GitTree
+from daemon.sources.git.tree import LIST, GitTree
 from daemon.sources.git.urls import shown
+from daemon.tasks import together
 
 _ABBREVIATED = re.compile(r"[0-9a-fA-F]{7,39}")
 _NEXT_TO_NOTHING = 1 << 20  # bytes
@@ -31,6 +35,28 @@ _HINTS = {
     RefKind.BRANCH: "there is no such branch",
     RefKind.FULL: "there is no such ref",
 }
+
+
+@dataclass(frozen=True)
+class Located:
+    """A commit that is present. `name`: the full name that led to it; `files`: their list, where git could make it."""
+
+    commit: str
+    name: str | None
+    files: bytes | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagedCommit(Staged):
+    """`repository` is the checkout as it was found, `touched` the files that its commit and this one do not share.
+
+    `moves_submodules`: some come, go or change.
+    """
+
+    commit: str
+    repository: Repository
+    touched: Paths
+    moves_submodules: bool
 
 
 class GitSource:
@@ -75,43 +101,46 @@ class GitSource:
         async with self._staging:
             # what fails at the remote is that remote's; everything else is the checkout's
             with blamed(CheckoutError, self._repo):
-                return await self._stage(ref)
+                # what is there needs no remote, unless that has to vouch for it
+                there = None if self._policy else await present(self._repo, ref, self._stage_timeout)
+                return there or await self._stage(ref)
 
     async def _stage(self, ref: Ref) -> Staged:
         repository = await Repository.open(self._repo, limit=self._stage_timeout)
         remote = await self._remote(repository, ref)
         candidates = self._policy.candidates(ref)
-        commit, name = await _locate(remote, ref, candidates)
-        await check(self._policy, remote, commit, name)
+        located = await _locate(remote, ref, candidates)
+        await check(self._policy, remote, located.commit, located.name)
         if repository.partial:
-            await fetch_promised(remote, commit)
+            await fetch_promised(remote, located.commit)
         submodules = SubmoduleStage(credentials=remote.credentials, deadline=remote.deadline, asked=ref.name)
-        await submodules.fetch(repository, commit, remote.url)
-        return await _describe(repository, commit, name, submodules, remote.url)
+        await submodules.fetch(repository, located.commit, remote.url, files=located.files)
+        return await _describe(repository, located, submodules, remote.url)
 
     async def apply(self, staged: Staged) -> Paths | None:
         """Needs no network. Raises CheckoutError, NoSpaceError, CommandTimeoutError."""
-        if staged.commit is None:
-            raise CheckoutError(path=str(self._repo), reason="the update names no commit")
-        repository = await Repository.open(self._repo, limit=self._apply_timeout)
+        if not isinstance(staged, StagedCommit):
+            raise TypeError("this was staged by another source")
         try:
             with blamed(CheckoutError, self._repo):
-                touched = await repository.differing(staged.commit)
-                await self._check_out(repository, staged.commit)
+                if staged.moves_submodules:
+                    await self._check_out_with_submodules(staged.commit)
+                else:
+                    await _check_out(staged.repository.limited(self._apply_timeout), staged.commit)
         except CheckoutError as error:
             # of a full disk a checkout says no more than this
-            if "unable to write" in error.detail and await asyncio.to_thread(_is_full, repository.folder):
+            if "unable to write" in error.detail and await asyncio.to_thread(_is_full, self._repo):
                 raise NoSpaceError(path=str(self._repo), detail=error.detail) from error
             raise
-        return touched
+        return staged.touched
 
-    async def _check_out(self, repository: Repository, commit: str) -> None:
+    async def _check_out_with_submodules(self, commit: str) -> None:
+        repository = await Repository.open(self._repo, limit=self._apply_timeout)
         base = await self._remote_url(repository)
         for path, nothing_of_the_users in (await leaving(repository, commit, base)).items():
             if nothing_of_the_users:
                 await remove_submodule(repository, path)
-        words = ("checkout", "--quiet", "--force", "--detach", "--no-recurse-submodules", commit, "--")
-        await repository.locks.guarded(lambda: repository.git(*words))
+        await _check_out(repository, commit)
         await check_out_submodules(repository, commit, base)
 
     async def _remote(self, repository: Repository, ref: Ref) -> Remote:
@@ -132,11 +161,16 @@ class GitSource:
         return await effective_url(repository.git, self._url)
 
 
-async def _locate(remote: Remote, ref: Ref, candidates: Sequence[str]) -> tuple[str, str | None]:
-    """Makes the commit present; its id, and the full name that led to it. Raises RefNotFoundError and `fetch`'s."""
+async def _check_out(repository: Repository, commit: str) -> None:
+    words = ("checkout", "--quiet", "--force", "--detach", "--no-recurse-submodules", commit, "--")
+    await repository.locks.guarded(lambda: repository.git(*words))
+
+
+async def _locate(remote: Remote, ref: Ref, candidates: Sequence[str]) -> Located:
+    """Makes the commit present. Raises RefNotFoundError and `fetch`'s."""
     if ref.kind is RefKind.COMMIT:
         await _ensure_commit(remote, ref)
-        return await _commit_behind(remote, ref, ref.name), None
+        return await _commit_behind(remote, ref, ref.name, None)
     _refuse_without_url(remote)
     if remote.repository.shallow:
         return await _locate_in_shallow(remote, ref, candidates)
@@ -146,7 +180,7 @@ async def _locate(remote: Remote, ref: Ref, candidates: Sequence[str]) -> tuple[
             await remote.fetch(name)
         except RefNotFoundError:
             continue
-        return await _commit_behind(remote, ref, FETCHED), name
+        return await _commit_behind(remote, ref, FETCHED, name)
     raise _not_found(remote, ref)
 
 
@@ -161,7 +195,7 @@ async def _ensure_commit(remote: Remote, ref: Ref) -> None:
             raise _not_found(remote, ref) from None
 
 
-async def _locate_in_shallow(remote: Remote, ref: Ref, candidates: Sequence[str]) -> tuple[str, str]:
+async def _locate_in_shallow(remote: Remote, ref: Ref, candidates: Sequence[str]) -> Located:
     """Asks for the id first: a shallow fetch of a commit that is here would cut its history off."""
     found = await remote.find(candidates)
     if found is None:
@@ -169,14 +203,16 @@ async def _locate_in_shallow(remote: Remote, ref: Ref, candidates: Sequence[str]
     name, commit = found
     if await remote.repository.missing(commit) != frozenset():
         await remote.fetch(commit, depth=1)
-    return await _commit_behind(remote, ref, commit), name
+    return await _commit_behind(remote, ref, commit, name)
 
 
-async def _commit_behind(remote: Remote, ref: Ref, name: str) -> str:
-    commit = await remote.repository.peeled(name)
+async def _commit_behind(remote: Remote, ref: Ref, what: str, name: str | None) -> Located:
+    """`what` is an id or a ref of ours."""
+    repository = remote.repository
+    commit, listed = await together(repository.peeled(what), repository.git(*LIST, what, ok_codes=(0, 128)))
     if commit is None:
         raise RefNotFoundError(ref=ref.name, remote=shown(remote.url), hint="it is there but leads to no commit")
-    return commit
+    return Located(commit, name, None if listed.code else listed.stdout)
 
 
 def _refuse_without_url(remote: Remote) -> None:
@@ -191,13 +227,12 @@ def _not_found(remote: Remote, ref: Ref) -> RefNotFoundError:
     return RefNotFoundError(ref=ref.name, remote=shown(remote.url), hint=hint)
 
 
-async def _describe(
-    repository: Repository, commit: str, name: str | None, submodules: SubmoduleStage, base: str
-) -> Staged:
-    current, changes, gone = await asyncio.gather(
+async def _describe(repository: Repository, located: Located, submodules: SubmoduleStage, base: str) -> StagedCommit:
+    commit = located.commit
+    current, difference, gone = await together(
         _is_current(repository, commit, submodules.paths),
-        repository.changes(commit),
-        leaving(repository, commit, base),
+        repository.difference(commit),
+        leaving(repository, commit, base, files=located.files),
     )
     notes = list(submodules.notes)
     if repository.branch and not current:
@@ -205,14 +240,17 @@ async def _describe(
     for path, nothing_of_the_users in gone.items():
         if not nothing_of_the_users:
             notes.append(f"{path} is no submodule any more; its folder stays, for it holds local files")
-    return Staged(
+    return StagedCommit(
         commit=commit,
-        ref=name,
-        tree=GitTree(git=repository.git, commit=commit),
+        ref=located.name,
+        tree=GitTree(git=repository.git, commit=commit, listed=located.files),
         current=current,
-        changes=changes,
+        changes=parse_name_status(difference),
         submodules=tuple(submodules.paths),
         notes=tuple(notes),
+        repository=repository,
+        touched=frozenset(difference.split(b"\0")[1::2]),
+        moves_submodules=bool(submodules.paths or gone),
     )
 
 

@@ -30,11 +30,22 @@ class SubmoduleStage:
     paths: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    async def fetch(self, parent: Repository, commit: str, base: str, *, above: tuple[str, ...] = ()) -> None:
-        """`base` is the URL of `parent`, for relative ones. Raises RemoteError, RefNotFoundError, CheckoutError."""
+    async def fetch(
+        self,
+        parent: Repository,
+        commit: str,
+        base: str,
+        *,
+        above: tuple[str, ...] = (),
+        files: bytes | None = None,
+    ) -> None:
+        """`base` is the URL of `parent`, for relative ones; `files` is the list of the commit's, where it is known.
+
+        Raises RemoteError, RefNotFoundError, CheckoutError.
+        """
         if len(above) > MAX_DEPTH:
             raise self._refused(base, f"its submodules are nested deeper than {MAX_DEPTH}")
-        for submodule in await self._listed(parent, commit, base):
+        for submodule in await self._listed(parent, commit, base, files):
             path = "/".join((*above, submodule.path))
             module = await module_of(parent, submodule)
             if await module.missing(submodule.commit) != frozenset():
@@ -42,9 +53,10 @@ class SubmoduleStage:
             self.paths.append(path)
             await self.fetch(module, submodule.commit, submodule.url, above=(*above, submodule.path))
 
-    async def _listed(self, parent: Repository, commit: str, base: str) -> tuple[Submodule, ...]:
+    async def _listed(self, parent: Repository, commit: str, base: str, files: bytes | None) -> tuple[Submodule, ...]:
+        local_allowed = bool(base) and is_local(base)
         try:
-            return await read_submodules(parent.git, commit, base=base, local_allowed=bool(base) and is_local(base))
+            return await read_submodules(parent.git, commit, base=base, local_allowed=local_allowed, listed=files)
         except UnusableSubmoduleError as error:
             raise self._refused(base, str(error)) from None
         except CommandFailedError as error:
@@ -94,7 +106,7 @@ async def check_out_submodules(parent: Repository, commit: str, base: str) -> No
         await check_out_submodules(child, submodule.commit, submodule.url)
 
 
-async def leaving(repository: Repository, commit: str, base: str) -> dict[str, bool]:
+async def leaving(repository: Repository, commit: str, base: str, *, files: bytes | None = None) -> dict[str, bool]:
     """Paths of submodules that HEAD has and `commit` has not; true for those that hold nothing of the user's."""
     if repository.head is None or repository.head == commit:
         return {}
@@ -104,7 +116,7 @@ async def leaving(repository: Repository, commit: str, base: str) -> dict[str, b
         return {}  # what HEAD says of them is unusable: that must not stand in the way of leaving it
     if not before:
         return {}
-    gone = before - {submodule.path for submodule in await _known(repository, commit, base)}
+    gone = before - {submodule.path for submodule in await _known(repository, commit, base, files)}
     here = [path for path in sorted(gone) if await checked_out(repository.folder / path)]
     return {path: await _holds_nothing(repository, path) for path in here}
 
@@ -121,9 +133,9 @@ def _literal(repository: Repository) -> Git:
     return replace(repository.git, env={**repository.git.env, "GIT_LITERAL_PATHSPECS": "1"})
 
 
-async def _known(repository: Repository, commit: str, base: str) -> tuple[Submodule, ...]:
+async def _known(repository: Repository, commit: str, base: str, files: bytes | None = None) -> tuple[Submodule, ...]:
     try:
-        return await read_submodules(repository.git, commit, base=base, local_allowed=True)
+        return await read_submodules(repository.git, commit, base=base, local_allowed=True, listed=files)
     except UnusableSubmoduleError as error:
         raise CheckoutError(path=str(repository.folder), reason=str(error)) from None
 

@@ -2,11 +2,15 @@
 
 import asyncio
 import os
+import re
 from collections.abc import Callable, Iterable
 
 from daemon.git import Git
 
+LIST = ("ls-tree", "-r", "-z")
+
 _SYMLINK = b"120000"
+_GITMODULES = re.compile(rb"(?:\A|\0)\d{6} \w+ [0-9a-f]+\t\.gitmodules\0")
 
 
 class GitTree:
@@ -15,15 +19,16 @@ class GitTree:
     A commit never changes, so its list of files is asked for once.
     """
 
-    def __init__(self, *, git: Git, commit: str) -> None:
+    def __init__(self, *, git: Git, commit: str, listed: bytes | None = None) -> None:
+        """`listed` is the output of `LIST` for the commit, where that is known already."""
         self._git = git
         self._commit = commit
-        self._listed: bytes | None = None
+        self._listed = listed
 
     async def find(self, match: Callable[[str], bool]) -> dict[str, str]:
         """Raises CommandFailedError."""
         if self._listed is None:
-            self._listed = (await self._git("ls-tree", "-r", "-z", self._commit)).stdout
+            self._listed = (await self._git(*LIST, self._commit)).stdout
         entries = await asyncio.to_thread(_matching, self._listed, match)
         files = {path: blob for path, (mode, kind, blob) in entries.items() if kind == b"blob" and mode != _SYMLINK}
         return files | await self._behind([path for path, (mode, *_) in entries.items() if mode == _SYMLINK])
@@ -48,6 +53,11 @@ class GitTree:
     async def _ask(self, how: str, paths: Iterable[str]) -> bytes:
         wanted = b"".join(f"{self._commit}:".encode() + os.fsencode(path) + b"\0" for path in paths)
         return (await self._git("cat-file", how, "--follow-symlinks", "-z", stdin=wanted)).stdout
+
+
+def has_gitmodules(listed: bytes) -> bool:
+    """Of the output of `LIST`. Without that file a commit has no submodules."""
+    return bool(_GITMODULES.search(listed))
 
 
 def _matching(listed: bytes, match: Callable[[str], bool]) -> dict[str, tuple[bytes, bytes, str]]:
