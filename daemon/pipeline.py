@@ -50,7 +50,10 @@ class Pipeline:
 
     async def stage(self, source: Source, ref: Ref) -> Work:
         """All that can be found out without touching the checkout. Raises what staging raises."""
-        staged = await source.stage(ref)
+        return await self._compare(await source.stage(ref))
+
+    async def _compare(self, staged: Staged) -> Work:
+        """Says what has to be done for it."""
         installs, installed = [], {}
         for installer in self._m.installers:
             wanted = await installer.fingerprint(staged.tree)
@@ -67,8 +70,8 @@ class Pipeline:
         await journal.advance(update.id, Event.BEGIN, from_commit=head)
         await self._m.disk.require()
         await source.prepare()
-        work = await self.stage(source, ref)
-        staged = work.staged
+        staged = await source.stage(ref)
+        work, tree = await together(self._compare(staged), self._look(staged))
         facts = {"to_commit": staged.commit, "ref": staged.ref, "notes": list(staged.notes)}
         if work.plan(ref, source.name, head).nothing_to_do:
             message = f"already at {short(staged.commit)}, nothing to do"
@@ -76,11 +79,11 @@ class Pipeline:
             log.info("update ends", outcome="unchanged", commit=staged.commit)
             return False
         await self._refuse_bad_target(update, staged.commit)
-        await self._m.checker.warm(staged.tree)
         for installer, _ in work.installs:
             await installer.stage(staged.tree)
+            tree = None  # that may have taken minutes, in which somebody worked in the checkout
         await self._m.disk.require(Need(self._m.snapshots.folder, await self._m.snapshots.space()))
-        snapshot = await self._m.snapshots.take(f"before update {update.id}", update=update.id, head=head)
+        snapshot = await self._m.snapshots.take(f"before update {update.id}", update=update.id, head=head, tree=tree)
         facts["notes"] = [*staged.notes, *snapshot.notes]
         await self._m.undo.prepare(update.id, snapshot, installed=await self._installed(), submodules=staged.submodules)
         await journal.advance(
@@ -88,6 +91,14 @@ class Pipeline:
         )
         await self._mutate(update.id, work, source, snapshot)
         return True
+
+    async def _look(self, staged: Staged) -> str | None:
+        """The tree of the checkout, for the snapshot; and the daemon that comes gets a child that will try it."""
+        if staged.current:
+            return None
+        await self._m.disk.require(Need(self._m.snapshots.folder, await self._m.snapshots.space()))
+        tree, _ = await together(self._m.snapshots.look(), self._m.checker.warm(staged.tree))
+        return tree
 
     async def _mutate(self, update_id: str, work: Work, source: Source, before: Snapshot) -> None:
         journal = self._m.journal

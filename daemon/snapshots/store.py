@@ -63,15 +63,28 @@ class Snapshots:
         self._repo = repo
         self._timeout = timeout
 
-    async def take(self, label: str, *, update: str | None = None, head: str | None = None) -> Snapshot:
+    async def look(self) -> str | None:
+        """What `tree` gives, for `take`; None where that has to find out what is wrong. Raises NoSpaceError."""
+        try:
+            with disk_full_blamed(self.folder):
+                return await self.tree()
+        except CommandFailedError as error:
+            if error.exit_code < 0:
+                raise
+            return None
+
+    async def take(
+        self, label: str, *, update: str | None = None, head: str | None = None, tree: str | None = None
+    ) -> Snapshot:
         """Kept, and durable when it returns. For the holder of the machine's lock. `head`: the commit of the checkout.
 
+        `tree` is what `look` gave a moment ago.
         A repository that is damaged is put aside and a new one begun, and the snapshot's notes say so.
         Raises CommandFailedError, CheckoutError, NoSpaceError.
         """
         message = _message(label, update=update, head=head)
         try:
-            return await self._take(message, head)
+            return await self._take(message, head, tree)
         except CommandFailedError as error:
             if error.exit_code < 0:  # it was killed: that says nothing about the repository
                 raise
@@ -83,9 +96,9 @@ class Snapshots:
             log.warning("snapshot fails, trying a new repository", error=str(error), detail=error.detail)
         return await self._take_anew(message, head)
 
-    async def _take(self, message: str, head: str | None) -> Snapshot:
+    async def _take(self, message: str, head: str | None, tree: str | None = None) -> Snapshot:
         with disk_full_blamed(self.folder):
-            tree = await self.tree()
+            tree = tree or await self.tree()
             git = self.git()
             _, edits, commit = await together(
                 # the way back reads all of it: what is damaged has to be noticed before it is needed

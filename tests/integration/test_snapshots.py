@@ -432,7 +432,7 @@ async def test_where_a_new_repository_does_not_help_the_old_one_is_put_back(
     snapshots = world.machinery.snapshots
     earlier = (await snapshots.take("earlier")).commit
 
-    async def fails(_message: str, _head: str | None) -> None:
+    async def fails(*_: object) -> None:
         raise CommandFailedError(command="git add", exit_code=128)
 
     monkeypatch.setattr(snapshots, "_take", fails)
