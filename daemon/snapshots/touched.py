@@ -8,7 +8,7 @@ from daemon.log import get_logger
 MOST = 1000  # names; with more of them a look at everything costs little more, and stores them in one pack
 
 # what they say decides about files that nobody touched
-_RULES = frozenset({b".gitignore", b".gitmodules"})
+_RULES = frozenset({b".gitignore", b".gitmodules", b".gitattributes"})
 
 log = get_logger()
 
