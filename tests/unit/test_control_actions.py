@@ -202,6 +202,7 @@ async def test_what_never_reached_the_machine_is_not_begun_a_second_time(control
 async def test_nobody_waits_for_a_machine_that_is_gone(control: Plane, machine: FakeMachine, inventory: Path) -> None:
     machine.script = [*begins(), Pause(60)]
     operation = await control.operator.begin(ID, Activity.REFRESH, by="ann")
+    await control.fleet.until(ID, lambda view: bool(view and view.operation and view.operation.step))
     write_inventory(inventory, [])
     await control.fleet.look()
     async with asyncio.timeout(5):
