@@ -57,7 +57,8 @@ class GitTree:
 
 def has_gitmodules(listed: bytes) -> bool:
     """Of the output of `LIST`. Without that file a commit has no submodules."""
-    return bool(_GITMODULES.search(listed))
+    # the plain search first: of 100,000 names the pattern takes a quarter of a second
+    return b"\t.gitmodules\0" in listed and bool(_GITMODULES.search(listed))
 
 
 def _matching(listed: bytes, match: Callable[[str], bool]) -> dict[str, tuple[bytes, bytes, str]]:
