@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from daemon.access import Gate, audited
+from daemon.auth.access import Gate, audited
+from daemon.auth.hosts import Hosts
+from daemon.auth.sessions import Sessions
+from daemon.auth.tokens import Tokens, read_secret
+from daemon.auth.users import Users
 from daemon.bad_targets import BadTargets
 from daemon.check import Checker
 from daemon.disk import FLOOR, RUN_FLOOR, Disk, Need
 from daemon.durable import flush
 from daemon.engine import Engine
 from daemon.environment import Environment, detect
-from daemon.front import MAX_BODY
 from daemon.head import Head
 from daemon.health.reporting import HealthReporter
-from daemon.hosts import Hosts
 from daemon.installers import Installer
 from daemon.installers.pnpm import PnpmInstaller
 from daemon.installers.uv import UvInstaller
@@ -35,8 +37,8 @@ from daemon.own_code import OwnCode
 from daemon.pipeline import Pipeline
 from daemon.recovery import Recovery
 from daemon.s6 import ScanDirectory
-from daemon.security_headers import secure
-from daemon.sessions import Sessions
+from daemon.server.front import MAX_BODY
+from daemon.server.security_headers import secure
 from daemon.settings import Settings
 from daemon.shelf import Shelf
 from daemon.snapshots import Snapshots
@@ -47,12 +49,10 @@ from daemon.sources.mount import MountSource
 from daemon.sources.snapshot import SnapshotSource
 from daemon.starts import Starts
 from daemon.supervisor import Supervisor
-from daemon.tokens import Tokens, read_secret
 from daemon.triggers import http, logs, metrics, openapi, page, problems, procedures, routes, status, trpc
 from daemon.triggers import snapshots as snapshot_routes
 from daemon.triggers import users as user_routes
 from daemon.undo import Undo
-from daemon.users import Users
 from daemon.version import VersionReporter
 from daemon.web.assets import Assets
 

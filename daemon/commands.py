@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import daemon.log
 from daemon import __version__
 from daemon.errors import ConfigurationError
-from daemon.listening import listeners
-from daemon.serve import serve
+from daemon.server.listening import listeners
+from daemon.server.serve import serve
 from daemon.settings import Settings
 from daemon.supervisor import ExitCode
 

@@ -7,11 +7,11 @@ from typing import NoReturn
 from daemon.app import Daemon
 from daemon.commands import assemble, run
 from daemon.errors import RefreshdError
-from daemon.listening import listeners
-from daemon.listening.excuse import excused_after
 from daemon.log import get_logger
 from daemon.models import Update, UpdateRequest
 from daemon.refs import parse_ref
+from daemon.server.listening import listeners
+from daemon.server.listening.excuse import excused_after
 from daemon.settings import Settings
 from daemon.states import State
 

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
+from daemon.auth.tokens import Token
 from daemon.errors import ConfigurationError
-from daemon.tokens import Token
 
 PREFIX = "REFRESHD_"
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[^\[\]\s]*:[^\[\]\s]*)\]|(?P<host>[^\[\]:\s]*)):(?P<port>[0-9]{1,5})")

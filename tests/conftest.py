@@ -48,7 +48,7 @@ def blockbuster() -> Iterator[BlockBuster]:
         active.functions["os.write"].can_block_in("daemon/check.py", "let_go")
         for name in ("os.stat", "io.BufferedReader.read"):
             active.functions[name].can_block_in("daemon/head.py", {"look", "unchanged", "same"})
-        active.functions["os.stat"].can_block_in("daemon/users.py", "_look")
+        active.functions["os.stat"].can_block_in("daemon/auth/users.py", "_look")
         for function in active.functions.values():
             function.can_block_in("pydantic/plugin/_loader.py", "get_plugins")
             function.can_block_in("asyncpg/connect_utils.py", "_parse_connect_dsn_and_args")

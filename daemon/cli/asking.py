@@ -7,13 +7,13 @@ from os import environ
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from daemon.auth.tokens import read_secret
 from daemon.cli import failures
 from daemon.cli.exit_codes import ExitCode
 from daemon.cli.output import Output
 from daemon.client import Client
 from daemon.errors import ConfigurationError, RefreshdError
 from daemon.socket_path import socket_path
-from daemon.tokens import read_secret
 
 if TYPE_CHECKING:
     from daemon.host.docker import Container

@@ -7,7 +7,7 @@ import runpy
 import sys
 from argparse import Namespace
 
-from daemon.lean import import_server
+from daemon.server.lean import import_server
 
 
 def serve(_arguments: Namespace) -> int:

@@ -8,6 +8,7 @@ from argparse import Namespace
 from dataclasses import replace
 from os import environ
 
+from daemon.auth.tokens import read_secret
 from daemon.cli import texts
 from daemon.cli.asking import UsageError, ask, connection_words
 from daemon.cli.exit_codes import ExitCode
@@ -16,7 +17,6 @@ from daemon.cli.progress import Progress, progress_on
 from daemon.client import Client, Rollback, Target
 from daemon.errors import ConfigurationError
 from daemon.models import Update
-from daemon.tokens import read_secret
 
 
 def run(arguments: Namespace) -> int:

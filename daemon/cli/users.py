@@ -7,13 +7,13 @@ from os import environ
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from daemon.auth.users import Users, check_name
 from daemon.cli import texts
 from daemon.cli.asking import ask, connection_words
 from daemon.cli.exit_codes import ExitCode
 from daemon.cli.output import Output
 from daemon.client import Client, UnreachableError
 from daemon.models import Issued, Role, User
-from daemon.users import Users, check_name
 
 DEFAULT_STATE_DIR = "/var/lib/refreshd"
 

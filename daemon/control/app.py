@@ -9,7 +9,11 @@ from pathlib import Path
 from aiohttp import web
 
 from daemon import __version__
-from daemon.access import Gate, audited
+from daemon.auth.access import Gate, audited
+from daemon.auth.hosts import Hosts
+from daemon.auth.sessions import Sessions
+from daemon.auth.tokens import Tokens, read_secret
+from daemon.auth.users import Users
 from daemon.control.actions import Operator
 from daemon.control.changes import Changes
 from daemon.control.console.pages import Console
@@ -22,14 +26,10 @@ from daemon.control.providers import MachineProvider
 from daemon.control.settings import ControlSettings
 from daemon.control.tokens import MachineTokens, load_key
 from daemon.errors import ConfigurationError
-from daemon.front import MAX_BODY
-from daemon.hosts import Hosts
-from daemon.security_headers import secure
-from daemon.sessions import Sessions
-from daemon.tokens import Tokens, read_secret
+from daemon.server.front import MAX_BODY
+from daemon.server.security_headers import secure
 from daemon.triggers import problems, trpc, users
 from daemon.triggers.routes import add_routes
-from daemon.users import Users
 from daemon.web.assets import Assets
 
 STATIC = Path(__file__).parent / "console" / "static"

@@ -8,7 +8,7 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-from daemon.access import Access, who
+from daemon.auth.access import Access, who
 from daemon.control.actions import Operator
 from daemon.control.fleet import Fleet
 from daemon.control.models import Activity, MachineView

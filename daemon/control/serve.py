@@ -12,7 +12,7 @@ import daemon.log
 from daemon.control.app import Control, build
 from daemon.control.settings import ControlSettings
 from daemon.errors import ConfigurationError
-from daemon.limits import LimitedRunner, Limits
+from daemon.server.limits import LimitedRunner, Limits
 from daemon.supervisor import ExitCode
 
 SHUTDOWN_SECONDS = 5.0

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
+from daemon.auth.tokens import Token
 from daemon.client import server_url
 from daemon.control.models import MachineName
 from daemon.settings import (
@@ -18,7 +19,6 @@ from daemon.settings import (
     read_environment,
     table,
 )
-from daemon.tokens import Token
 
 PREFIX = "CONTROL_"
 

@@ -7,10 +7,10 @@ from aiohttp import web
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.config import JsonDict
 
+from daemon.auth.tokens import Token
 from daemon.errors import BadRequestError, UnsupportedMediaTypeError, in_words
 from daemon.models import IdempotencyKey
 from daemon.refs import Ref, parse_branch, parse_commit, parse_ref
-from daemon.tokens import Token
 
 MAX_LISTED = 200
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 
 from aiohttp import web
 
-from daemon.access import Access, who
+from daemon.auth.access import Access, who
 from daemon.engine import Engine
 from daemon.environment import Environment
 from daemon.errors import (
@@ -22,7 +22,7 @@ from daemon.errors import (
 )
 from daemon.journal import Journal
 from daemon.models import Health, Plan, Update, UpdatePage, UpdateRequest, Version
-from daemon.repeat import HOLDS
+from daemon.server.repeat import HOLDS
 from daemon.supervisor import Supervisor
 from daemon.triggers import streams
 from daemon.triggers.bodies import Page, Resume, RollbackBody, UpdateBody, read, read_body, read_query

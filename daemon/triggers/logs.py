@@ -9,7 +9,7 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from daemon.access import Access
+from daemon.auth.access import Access
 from daemon.errors import NotFoundError
 from daemon.log import get_logger
 from daemon.logs import Cursor, Line, Places, Selection, read

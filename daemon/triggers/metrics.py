@@ -7,7 +7,7 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.hdrs import CONTENT_TYPE
 
-from daemon.access import Access
+from daemon.auth.access import Access
 from daemon.metrics.exposition import Snapshot, expose
 from daemon.metrics.leaving import find_note
 from daemon.metrics.tally import Tally

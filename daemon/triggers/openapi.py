@@ -12,7 +12,7 @@ from aiohttp import web
 from pydantic import BaseModel, RootModel, TypeAdapter
 
 from daemon import __version__
-from daemon.access import Access
+from daemon.auth.access import Access
 from daemon.errors import (
     BadRequestError,
     ForbiddenError,

@@ -8,7 +8,8 @@ from aiohttp import web
 from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from daemon.access import Access, who
+from daemon.auth.access import Access, who
+from daemon.auth.tokens import Token
 from daemon.engine import Engine
 from daemon.errors import BadRequestError
 from daemon.journal import Journal
@@ -26,11 +27,10 @@ from daemon.models import (
     Version,
 )
 from daemon.refs import parse_ref
-from daemon.repeat import HOLDS
+from daemon.server.repeat import HOLDS
 from daemon.shelf import NOW, Shelf
 from daemon.snapshots.paths import MOST_PATHS
 from daemon.states import State
-from daemon.tokens import Token
 from daemon.triggers.bodies import MAX_LISTED, Input
 from daemon.triggers.trpc import Procedure, Procedures, Subscription, Tracked
 from daemon.version import VersionReporter

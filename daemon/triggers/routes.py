@@ -7,7 +7,7 @@ from types import UnionType
 from aiohttp import web
 from pydantic import BaseModel
 
-from daemon.access import Access
+from daemon.auth.access import Access
 from daemon.errors import RefreshdError
 
 API = "/api/v1"

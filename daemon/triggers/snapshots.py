@@ -5,7 +5,7 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import Field
 
-from daemon.access import Access
+from daemon.auth.access import Access
 from daemon.errors import BadRequestError, BusyError, NotFoundError, RestartingError
 from daemon.models import Restored, SnapshotDiff, SnapshotPage, SnapshotReport
 from daemon.shelf import NOW, Shelf

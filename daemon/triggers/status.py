@@ -2,7 +2,7 @@
 
 from aiohttp import web
 
-from daemon.access import Access
+from daemon.auth.access import Access
 from daemon.health import Status
 from daemon.health.reporting import HealthReporter
 from daemon.triggers.routes import API, Route

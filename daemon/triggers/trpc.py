@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
-from daemon.access import Access
+from daemon.auth.access import Access
 from daemon.errors import BadRequestError, InternalError, RefreshdError
 from daemon.log import get_logger
 from daemon.triggers import streams

@@ -1,16 +1,16 @@
-"""REST for the accounts, below /api/v1/users: for callers who may update, and with the rules of `daemon.users`."""
+"""REST for the accounts, below /api/v1/users: for callers who may update, and with the rules of `daemon.auth.users`."""
 
 import asyncio
 
 from aiohttp import web
 from pydantic import Field, model_validator
 
-from daemon.access import Access
+from daemon.auth.access import Access
+from daemon.auth.users import Users
 from daemon.errors import LastUserError, NotFoundError, TakenError, UserNameError
 from daemon.models import Issued, Role, User, UserList
 from daemon.triggers.bodies import Input, read_body
 from daemon.triggers.routes import API, Route
-from daemon.users import Users
 
 BASE = f"{API}/users"
 

@@ -10,9 +10,9 @@ import aiohttp
 import pytest
 from aiohttp import ClientSession, CookieJar
 
+from daemon.auth.users import Users
 from daemon.control.app import Control
 from daemon.models import Role
-from daemon.users import Users
 from tests.support.control_app import TOKEN, served
 from tests.support.control_world import entry, write_inventory
 from tests.support.fake_machine import NEW, OLD, FakeMachine, Pause, begins, succeeds

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 from aiohttp import web
 
-from daemon.limits import LimitedRunner, Limits
-from daemon.security_headers import secure
+from daemon.server.limits import LimitedRunner, Limits
+from daemon.server.security_headers import secure
 from tests.support.running import TOKEN, Served, served
 
 QUICK = Limits(head=0.4, body=0.4, stalled=0.4, connections=3)

@@ -54,11 +54,11 @@ async def test_nothing_is_imported_from_when_the_daemon_is_ready_until_an_update
 
 def test_the_first_answer_needs_neither_the_engine_nor_a_source() -> None:
     program = (
-        "import sys; from daemon.lean import import_server; import_server(); import daemon.commands, json;"
+        "import sys; from daemon.server.lean import import_server; import_server(); import daemon.commands, json;"
         "print(json.dumps([name for name in sys.modules if name.startswith(('daemon.', 'aiohttp.client'))]))"
     )
     ran = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, cwd=PROJECT)
     names = set(json.loads(ran.stdout))
     late = {"daemon.app", "daemon.engine", "daemon.models", "daemon.git", "daemon.sources", "aiohttp.client"}
     assert names & late == set()
-    assert "daemon.front" in names
+    assert "daemon.server.front" in names

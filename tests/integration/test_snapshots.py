@@ -15,10 +15,10 @@ import pytest
 from daemon.app import Daemon, build
 from daemon.errors import BusyError, CommandFailedError, NoSpaceError, RestartingError
 from daemon.full_disk import disk_full_blamed
-from daemon.listening import listeners
 from daemon.lock import MachineLock
 from daemon.models import Update
-from daemon.serve import serve
+from daemon.server.listening import listeners
+from daemon.server.serve import serve
 from daemon.settings import Settings
 from daemon.snapshots import broken
 from daemon.snapshots.kept import Kept
@@ -541,7 +541,7 @@ async def test_a_daemon_that_is_stable_keeps_its_snapshots_within_bounds_and_lea
     for number in range(3):
         write(tmp_path / "checkout", b"file", str(number).encode())
         taken.append((await daemon.shelf._snapshots.take(f"number {number}")).commit)
-    monkeypatch.setattr("daemon.serve.STABLE_AFTER", 0.05)
+    monkeypatch.setattr("daemon.server.serve.STABLE_AFTER", 0.05)
 
     async def assembled(_: str) -> Daemon:
         return daemon

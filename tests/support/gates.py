@@ -4,11 +4,11 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from daemon.access import Gate
-from daemon.hosts import Hosts
-from daemon.sessions import Sessions
-from daemon.tokens import Tokens
-from daemon.users import Users
+from daemon.auth.access import Gate
+from daemon.auth.hosts import Hosts
+from daemon.auth.sessions import Sessions
+from daemon.auth.tokens import Tokens
+from daemon.auth.users import Users
 
 NOWHERE = Path("/nowhere")  # a folder without users
 

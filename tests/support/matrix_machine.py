@@ -46,7 +46,10 @@ BAD_CODE = {
         ),
     ),
     "never gets ready": ("daemon/__init__.py", "import sys, time\nif 'serve' in sys.argv: time.sleep(600)\n"),
-    "listens and hangs": ("daemon/serve.py", "async def _ask_itself(_):\n    import time\n    time.sleep(600)\n"),
+    "listens and hangs": (
+        "daemon/server/serve.py",
+        "async def _ask_itself(_):\n    import time\n    time.sleep(600)\n",
+    ),
 }
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from daemon.access_log import AccessLog
 from daemon.app import Daemon, build
-from daemon.limits import LimitedRunner, Limits
-from daemon.listening.binding import bind_unix
+from daemon.server.access_log import AccessLog
+from daemon.server.limits import LimitedRunner, Limits
+from daemon.server.listening.binding import bind_unix
 from daemon.settings import Settings
 from tests.support.world import git
 

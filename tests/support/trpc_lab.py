@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, RootModel
 
-from daemon.access import Access
+from daemon.auth.access import Access
 from daemon.errors import RestartingError, UpdateRunningError
 from daemon.triggers.trpc import Procedure, Procedures, Router, Subscription, Tracked, add_routes
 from tests.support.gates import gate

@@ -11,9 +11,9 @@ from typing import Any, ClassVar, cast
 import pytest
 from aiohttp import ClientSession, TCPConnector, UnixConnector, web
 
-from daemon.access import Access, Gate
+from daemon.auth.access import Access, Gate
+from daemon.auth.tokens import MAX_TOKEN_FILE, read_secret
 from daemon.errors import ConfigurationError, ForbiddenError, RefreshdError, UnauthorizedError
-from daemon.tokens import MAX_TOKEN_FILE, read_secret
 from tests.support.gates import gate
 
 TOKEN = "planted-token"

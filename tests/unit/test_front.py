@@ -11,9 +11,9 @@ import pytest
 from aiohttp import web
 
 from daemon import __version__
-from daemon.front import MAX_BODY, Front, Handler
 from daemon.head import Head
-from daemon.lame_duck import LameDuck
+from daemon.server.front import MAX_BODY, Front, Handler
+from daemon.server.lame_duck import LameDuck
 
 COMMIT = "a" * 40
 PATIENCE = 1.5  # seconds

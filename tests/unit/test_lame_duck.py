@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from daemon.lame_duck import FIRST_REQUEST, QUIET, LameDuck
+from daemon.server.lame_duck import FIRST_REQUEST, QUIET, LameDuck
 from tests.support.raw_http import Connection
 
 LIMIT = 3.0  # seconds

@@ -9,7 +9,9 @@ import pytest
 
 def said(program: str, *path: Path) -> str:
     """What another interpreter prints, `path` first on its path."""
-    setup = f"import sys; sys.path[:0] = {[str(folder) for folder in path]}; from daemon.lean import import_server\n"
+    setup = (
+        f"import sys; sys.path[:0] = {[str(folder) for folder in path]}; from daemon.server.lean import import_server\n"
+    )
     ran = subprocess.run([sys.executable, "-c", setup + program], check=True, capture_output=True, text=True)
     return ran.stdout.strip()
 

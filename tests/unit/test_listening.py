@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from daemon.listening import Listeners
-from daemon.listening.binding import bind_tcp, bind_unix, identity
-from daemon.listening.excuse import excused_after
-from daemon.listening.holder import handed_on
+from daemon.server.listening import Listeners
+from daemon.server.listening.binding import bind_tcp, bind_unix, identity
+from daemon.server.listening.excuse import excused_after
+from daemon.server.listening.holder import handed_on
 from daemon.settings import Address
 
 ANY_PORT = Address("127.0.0.1", 0)

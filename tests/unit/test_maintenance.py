@@ -7,7 +7,7 @@ import pytest
 
 import daemon.maintenance
 from daemon.app import Daemon
-from daemon.listening.binding import bind_tcp
+from daemon.server.listening.binding import bind_tcp
 from daemon.settings import Address, Settings
 from tests.support.raw_http import exchange
 

@@ -8,9 +8,9 @@ import pytest
 from aiohttp import web
 
 import daemon.log
-from daemon.access_log import AccessLog, flush
-from daemon.limits import LimitedRunner, Limits
-from daemon.repeat import HOLDS, RepeatingConnection
+from daemon.server.access_log import AccessLog, flush
+from daemon.server.limits import LimitedRunner, Limits
+from daemon.server.repeat import HOLDS, RepeatingConnection
 from tests.support.raw_http import Connection as Client
 
 REQUEST = "GET /counted"

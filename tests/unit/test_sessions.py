@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientResponse, ClientSession, web
 
-from daemon import sessions
-from daemon.access import Access, Gate, audited, who
+from daemon.auth import sessions
+from daemon.auth.access import Access, Gate, audited, who
+from daemon.auth.users import Users
 from daemon.models import Role
 from daemon.triggers.problems import problems
-from daemon.users import Users
 from tests.support.gates import gate
 
 TOKEN = "planted-token"

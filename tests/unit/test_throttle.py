@@ -2,8 +2,8 @@
 
 import pytest
 
+from daemon.auth.throttle import FREE, MOST_PEERS, SECONDS_EACH, Throttle
 from daemon.errors import ThrottledError
-from daemon.throttle import FREE, MOST_PEERS, SECONDS_EACH, Throttle
 
 
 class Clock:

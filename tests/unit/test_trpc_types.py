@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 from pydantic import BaseModel, Field
 
-from daemon.access import Access
+from daemon.auth.access import Access
 from daemon.cli import types
 from daemon.triggers.trpc import Procedure
 from daemon.triggers.trpc_types import declaration, type_of

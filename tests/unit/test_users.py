@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from daemon.auth.users import TOKEN_PREFIX, Account, Users, whose
 from daemon.errors import (
     ConfigurationError,
     LastUserError,
@@ -17,7 +18,6 @@ from daemon.errors import (
     UserNameError,
 )
 from daemon.models import Role
-from daemon.users import TOKEN_PREFIX, Account, Users, whose
 
 
 @pytest.fixture

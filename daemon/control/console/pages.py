@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from daemon.access import Access, Gate, may, who
+from daemon.auth.access import Access, Gate, may, who
 from daemon.client import NoAnswerError, RefusedError
 from daemon.control.actions import Operator
 from daemon.control.console import views

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from daemon.auth.tokens import read_secret
 from daemon.client import Watcher
 from daemon.control.errors import MachineNotFoundError, ProviderError, ProviderTimeoutError
 from daemon.control.models import Activity, Fact, FoundMachine, MachineState, RefreshResult, ShellCommand
@@ -18,7 +19,6 @@ from daemon.control.providers.environment import checked
 from daemon.control.tokens import MachineTokens, new_salt
 from daemon.errors import ConfigurationError
 from daemon.redaction import redacted
-from daemon.tokens import read_secret
 
 if TYPE_CHECKING:
     from daytona import AsyncDaytona, AsyncSandbox

@@ -11,6 +11,7 @@ from typing import Annotated
 import pydantic
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from daemon.auth.tokens import read_secret
 from daemon.client import Watcher, server_url
 from daemon.control.errors import ActionUnsupportedError, MachineNotFoundError, ProviderError
 from daemon.control.models import (
@@ -26,7 +27,6 @@ from daemon.control.models import (
 from daemon.control.providers import MachineSpec, Preview
 from daemon.control.providers.asking import LIMIT, UNSUPPORTED, refresh_by
 from daemon.errors import ConfigurationError, in_words
-from daemon.tokens import read_secret
 
 MAX_FILE = 1024 * 1024  # bytes
 REFRESHED: frozenset[MachineKind] = frozenset({"local-docker", "daytona"})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from daemon.access import Access, Caller, Gate, caller_of, who
+from daemon.auth.access import Access, Caller, Gate, caller_of, who
 from daemon.engine import Engine
 from daemon.errors import RefreshdError, UnauthorizedError, UnsupportedMediaTypeError
 from daemon.health.reporting import HealthReporter

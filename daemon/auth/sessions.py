@@ -13,9 +13,9 @@ from typing import NamedTuple
 from aiohttp import web
 from itsdangerous import BadData, URLSafeTimedSerializer
 
+from daemon.auth.hosts import asked_authority
 from daemon.errors import ConfigurationError
 from daemon.files import refusals_named, write_atomically
-from daemon.hosts import asked_authority
 from daemon.lock import held
 
 LIFETIME = 12 * 3600  # seconds

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from daemon.listening.holder import Holder, handed_on
-from daemon.listening.listeners import Listeners
+from daemon.server.listening.holder import Holder, handed_on
+from daemon.server.listening.listeners import Listeners
 from daemon.settings import Settings
 
 __all__ = ["Listeners", "listeners"]

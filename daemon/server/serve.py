@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from daemon.access_log import AccessLog, flush
 from daemon.errors import VerifyError
 from daemon.files import sweep
-from daemon.front import Front
 from daemon.head import Head
-from daemon.lame_duck import LameDuck
-from daemon.limits import LimitedRunner, Limits
-from daemon.listening import Listeners
 from daemon.log import get_logger
 from daemon.metrics.leaving import leave_note
-from daemon.repeat import RepeatingConnection
+from daemon.server.access_log import AccessLog, flush
+from daemon.server.front import Front
+from daemon.server.lame_duck import LameDuck
+from daemon.server.limits import LimitedRunner, Limits
+from daemon.server.listening import Listeners
+from daemon.server.repeat import RepeatingConnection
 from daemon.settings import Settings
 from daemon.starts import STABLE_AFTER
 from daemon.supervisor import ExitCode

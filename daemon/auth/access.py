@@ -15,14 +15,14 @@ from enum import IntEnum
 
 from aiohttp import web
 
+from daemon.auth.hosts import Hosts
+from daemon.auth.sessions import Identity, Sessions
+from daemon.auth.throttle import Throttle
+from daemon.auth.tokens import Tokens
+from daemon.auth.users import Accounts, Users, whose
 from daemon.errors import ForbiddenError, UnauthorizedError
-from daemon.hosts import Hosts
 from daemon.log import get_logger
 from daemon.models import Role
-from daemon.sessions import Identity, Sessions
-from daemon.throttle import Throttle
-from daemon.tokens import Tokens
-from daemon.users import Accounts, Users, whose
 
 _CREDENTIALS = struct.Struct("3i")  # process, user and group, as the kernel knows them
 _BY_TOKEN = ""  # the name in a session that the configured token opened; no user has it

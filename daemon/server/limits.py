@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from daemon.log import get_logger
-from daemon.repeat import RepeatingConnection
+from daemon.server.repeat import RepeatingConnection
 
 log = get_logger()
 

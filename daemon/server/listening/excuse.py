@@ -6,8 +6,8 @@ import json
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from daemon.listening.binding import stop_accepting
 from daemon.log import get_logger
+from daemon.server.listening.binding import stop_accepting
 
 RETRY_AFTER = 5  # seconds
 _PATIENCE = 5.0  # seconds for one client

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from daemon.errors import RefreshdError
-from daemon.listening.binding import BACKLOG, bind_tcp, bind_unix, identity, stop_accepting
-from daemon.listening.holder import Holder
 from daemon.log import get_logger
+from daemon.server.listening.binding import BACKLOG, bind_tcp, bind_unix, identity, stop_accepting
+from daemon.server.listening.holder import Holder
 from daemon.settings import Address
 
 _KINDS = ("tcp:", "unix:")

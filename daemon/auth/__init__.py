@@ -1,0 +1,1 @@
+"""Who may do what: tokens, users, sessions, and what keeps guesses and foreign sites out."""
