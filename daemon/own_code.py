@@ -33,7 +33,13 @@ class OwnCode:
         """Whether that tree has the same daemon, file by file."""
         prefix = f"{(self.code_dir / _PACKAGE).as_posix()}/"
         theirs = await tree.find(lambda path: path.startswith(prefix))
-        return await asyncio.to_thread(self._ids, prefix) == theirs and await self.unchanged()
+        # first: of a daemon that somebody changed or removed in the meantime nothing has to be read
+        if not await self.unchanged():
+            return False
+        try:
+            return await asyncio.to_thread(self._ids, prefix) == theirs
+        except OSError:
+            return False  # changed since
 
     def _ids(self, prefix: str) -> dict[str, str]:
         package = self.repo / self.code_dir / _PACKAGE

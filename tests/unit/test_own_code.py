@@ -110,6 +110,15 @@ async def test_a_tree_with_another_daemon_is_known(
     assert not await code.is_in(tree(other))
 
 
+async def test_code_that_somebody_removed_here_does_not_keep_an_update_away(
+    code: OwnCode, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = tmp_path_factory.mktemp("other")
+    shutil.copytree(code.repo, other, dirs_exist_ok=True)
+    _gone(code.repo)
+    assert not await code.is_in(tree(other))
+
+
 def test_a_process_of_other_code_has_none_in_the_checkout(tmp_path: Path) -> None:
     shutil.copytree(Path(daemon.__file__).parent / "triggers", tmp_path / "daemon")
     assert own_code.look(tmp_path, HERE) is None
