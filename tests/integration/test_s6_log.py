@@ -29,10 +29,14 @@ class Logger:
         assert self._child.stdin
         self._child.stdin.write(b"".join(line + b"\n" for line in lines))
         self._child.stdin.flush()
-        await eventually(lambda: lines[-1] + b"\n" in self.content(), "the line in the log")
+        await eventually(lambda: lines[-1] + b"\n" in self._content(), "the line in the log")
 
-    def content(self) -> bytes:
-        return b"".join(path.read_bytes() for path in self.folder.glob("*") if path.name[0] in "@c")
+    def _content(self) -> bytes:
+        """All its files, or nothing if a rotation renamed one meanwhile."""
+        try:
+            return b"".join(path.read_bytes() for path in self.folder.glob("*") if path.name[0] in "@c")
+        except FileNotFoundError:
+            return b""
 
     def close(self) -> None:
         assert self._child.stdin
