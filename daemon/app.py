@@ -34,6 +34,7 @@ from daemon.metrics.tally import Tally, counting
 from daemon.metrics.totals import Totals
 from daemon.models import Update
 from daemon.own_code import OwnCode
+from daemon.permission import Permission
 from daemon.pipeline import Pipeline
 from daemon.recovery import Recovery
 from daemon.s6 import ScanDirectory
@@ -129,6 +130,7 @@ async def build(
         engine=engine,
         journal=journal,
         head=head,
+        permission=Permission(machinery.source, journal),
     )
     ready = asyncio.Event()
     users = Users(settings.state_dir / "users.json")

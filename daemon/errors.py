@@ -220,6 +220,21 @@ class RefNotAllowedError(RefreshdError):
 
 
 @dataclass(kw_only=True, eq=False)
+class WayBackNotAllowedError(RefNotAllowedError):
+    code = "way_back_not_allowed"
+    template = "cannot go back to {ref}: {reason}; ask for a ref that is allowed, or allow this commit first"
+
+
+@dataclass(kw_only=True, eq=False)
+class RestoreNotAllowedError(RefNotAllowedError):
+    code = "restore_not_allowed"
+    template = (
+        "cannot restore files of the commit {ref}: {reason}; name only files that were edited then, as shown for the "
+        "snapshot, or allow this commit first"
+    )
+
+
+@dataclass(kw_only=True, eq=False)
 class MountError(RefreshdError):
     code = "mount_unusable"
     status = 422

@@ -16,6 +16,8 @@ from daemon.sources import Source
 from daemon.starts import Starts
 from daemon.undo import Undo
 
+GUARD = "guard"  # the trigger of what the machine decides by itself
+
 
 class Heads(Protocol):
     """What `version.Head` offers: the commit on disk."""

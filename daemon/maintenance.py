@@ -8,6 +8,7 @@ from daemon.app import Daemon
 from daemon.commands import assemble, run
 from daemon.errors import RefreshdError
 from daemon.log import get_logger
+from daemon.machinery import GUARD
 from daemon.models import Update, UpdateRequest
 from daemon.refs import parse_ref
 from daemon.server.listening import listeners
@@ -61,7 +62,7 @@ async def _roll_back_crashing(machine: Daemon) -> int:
         log.error("daemon does not start, and there is no update to blame for it")
         return NEEDS_RESCUE
     try:
-        update = await machine.engine.rollback(last.id, trigger="guard")
+        update = await machine.engine.rollback(last.id, trigger=GUARD)
     except RefreshdError as error:
         log.error("daemon does not start, and its last update cannot be rolled back", error=str(error))  # noqa: TRY400
         return NEEDS_RESCUE

@@ -8,8 +8,9 @@ from daemon.disk import Need
 from daemon.errors import BadTargetError, NoSpaceError, RefreshdError, StateLoopError
 from daemon.installers import Installer
 from daemon.log import get_logger
-from daemon.machinery import Machinery, short
+from daemon.machinery import GUARD, Machinery, short
 from daemon.models import Plan, Preserved, Problem, Update
+from daemon.permission import Permission
 from daemon.refs import Ref
 from daemon.snapshots import Snapshot
 from daemon.sources import Paths, Source, Staged
@@ -47,6 +48,7 @@ class Work:
 class Pipeline:
     def __init__(self, machinery: Machinery) -> None:
         self._m = machinery
+        self._permission = Permission(machinery.source, machinery.journal)
 
     async def stage(self, source: Source, ref: Ref) -> Work:
         """All that can be found out without touching the checkout. Raises what staging raises."""
@@ -79,6 +81,8 @@ class Pipeline:
             log.info("update ends", outcome="unchanged", commit=staged.commit)
             return False
         await self._refuse_bad_target(update, staged.commit)
+        if update.request.rollback_of and update.request.trigger != GUARD and staged.commit:
+            await self._permission.require(staged.commit)
         for installer, _ in work.installs:
             await installer.stage(staged.tree)
             tree = None  # that may have taken minutes, in which somebody worked in the checkout

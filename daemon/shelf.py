@@ -4,11 +4,21 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from daemon.engine import Engine
-from daemon.errors import BadRequestError, BusyError, CommandFailedError, NotFoundError, RefreshdError, RestartingError
+from daemon.errors import (
+    BadRequestError,
+    BusyError,
+    CommandFailedError,
+    NotFoundError,
+    RefreshdError,
+    RestartingError,
+    RestoreNotAllowedError,
+    WayBackNotAllowedError,
+)
 from daemon.journal import Journal
 from daemon.log import get_logger
 from daemon.machinery import Heads, short
 from daemon.models import Changes, KeptSnapshot, Restored, SnapshotDiff, SnapshotPage, SnapshotReport
+from daemon.permission import Permission
 from daemon.snapshots import Snapshots, broken
 from daemon.snapshots.kept import Kept
 from daemon.snapshots.paths import selected
@@ -20,12 +30,15 @@ log = get_logger()
 
 
 class Shelf:
-    def __init__(self, *, snapshots: Snapshots, kept: Kept, engine: Engine, journal: Journal, head: Heads) -> None:
+    def __init__(
+        self, *, snapshots: Snapshots, kept: Kept, engine: Engine, journal: Journal, head: Heads, permission: Permission
+    ) -> None:
         self._snapshots = snapshots
         self._kept = kept
         self._engine = engine
         self._journal = journal
         self._head = head
+        self._permission = permission
 
     async def page(self, limit: int, cursor: str | None = None) -> SnapshotPage:
         """The newest first, from after the one that the cursor names. Raises BadRequestError."""
@@ -56,12 +69,15 @@ class Shelf:
         """Makes files what they were; without paths all of them, and then those go that were not there.
 
         HEAD, the index and what git ignores stay. What is replaced is in a snapshot of its own before it is touched.
-        Raises NotFoundError and BadRequestError with nothing touched, and what `Engine.idle` raises.
+        Raises NotFoundError, BadRequestError and RestoreNotAllowedError with nothing touched, and what
+        `Engine.idle` and `Permission.require` raise.
         """
         async with self._engine.idle("restore a snapshot"):
             kept = await self._kept.find(snapshot_id)
             names = None if paths is None else selected(await self._snapshots.names(kept.id), paths)
             head = await self._head.read()
+            if kept.head not in {None, head}:
+                await self._require_allowed(kept, names)
             before = await self._snapshots.take(f"before restoring {short(kept.id)}", head=head)
             tree = await self._snapshots.tree_of(kept.id)
             if tree is None:  # taking one may have found out that the repository is damaged
@@ -70,6 +86,21 @@ class Shelf:
             changes = await self._until_now(before.tree)
         log.info("files restored from a snapshot", snapshot=kept.id, before=before.commit, files=changes.total)
         return Restored(id=kept.id, before=before.commit, changes=changes)
+
+    async def _require_allowed(self, kept: KeptSnapshot, names: Sequence[bytes] | None) -> None:
+        """Edits of then may always be taken out; everything else is the commit's, and may have to stay away."""
+        commit = kept.head or ""
+        try:
+            await self._permission.require(commit)
+        except WayBackNotAllowedError as error:
+            if names is None or not set(names) <= await self._edited(kept):
+                raise RestoreNotAllowedError(ref=error.ref, reason=error.reason, detail=error.detail) from error
+
+    async def _edited(self, kept: KeptSnapshot) -> frozenset[bytes]:
+        try:
+            return await self._snapshots.edited_since(kept.head or "", kept.id)
+        except CommandFailedError:  # as below
+            return frozenset()
 
     async def upkeep(self) -> None:
         """Until it is cancelled: examines the repository once, and again and again removes what is over the bounds."""

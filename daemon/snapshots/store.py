@@ -229,6 +229,10 @@ class Snapshots:
         """What a tree holds that a commit of the checkout, and those of its submodules, do not: local edits."""
         return parse_name_status(await self._edits(commit, tree) or b"")
 
+    async def edited_since(self, commit: str, tree: str) -> frozenset[bytes]:
+        """The names of all of them."""
+        return frozenset((await self._edits(commit, tree) or b"").split(b"\0")[1::2])
+
     async def _edits(self, commit: str | None, tree: str) -> bytes | None:
         if commit is None:
             return None

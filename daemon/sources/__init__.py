@@ -4,6 +4,7 @@ The engine owns the order, the snapshot and the undo: a source that raises from 
 state, and the engine puts it back.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -61,3 +62,20 @@ class TakesToken(Protocol):
 
     def with_token(self, token: SecretStr) -> Source:
         """Another one like it, which has the token in memory only."""
+
+
+@runtime_checkable
+class Vouches(Protocol):
+    """A source that does not let every commit come."""
+
+    name: str
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether there is any that it would refuse."""
+
+    async def vouch(self, commit: str, came_as: Iterable[str]) -> None:
+        """For a commit that is here. `came_as`: the full names of refs that led to it when it came, here and then.
+
+        Raises RefNotAllowedError, and what `stage` raises.
+        """

@@ -6,7 +6,7 @@ from aiohttp import web
 from pydantic import Field
 
 from daemon.auth.access import Access
-from daemon.errors import BadRequestError, BusyError, NotFoundError, RestartingError
+from daemon.errors import BadRequestError, BusyError, NotFoundError, RestartingError, RestoreNotAllowedError
 from daemon.models import Restored, SnapshotDiff, SnapshotPage, SnapshotReport
 from daemon.shelf import NOW, Shelf
 from daemon.snapshots.paths import MOST_PATHS
@@ -82,6 +82,6 @@ def routes(api: SnapshotApi) -> tuple[Route, ...]:
             parameters=snapshot_id,
             body=RestoreBody,
             answers={200: Restored},
-            errors=(NotFoundError, BusyError, RestartingError),
+            errors=(NotFoundError, RestoreNotAllowedError, BusyError, RestartingError),
         ),
     )

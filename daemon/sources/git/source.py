@@ -4,15 +4,15 @@ import asyncio
 import copy
 import os
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import SecretStr
 
-from daemon.errors import CheckoutError, NoSpaceError, RefNotFoundError
+from daemon.errors import CheckoutError, NoSpaceError, RefNotAllowedError, RefNotFoundError
 from daemon.git import parse_name_status
-from daemon.refs import Ref, RefKind
+from daemon.refs import Ref, RefKind, parse_commit
 from daemon.sources import Paths, Staged
 from daemon.sources.blame import blamed
 from daemon.sources.checkout import Repository, effective_url, make_repository
@@ -116,6 +116,23 @@ class GitSource:
         submodules = SubmoduleStage(credentials=remote.credentials, deadline=remote.deadline, asked=ref.name)
         await submodules.fetch(repository, located.commit, remote.url, files=located.files)
         return await _describe(repository, located, submodules, remote.url)
+
+    @property
+    def narrowed(self) -> bool:
+        return bool(self._policy)
+
+    async def vouch(self, commit: str, came_as: Iterable[str]) -> None:
+        """Asks the remote only where no ref that is allowed has led to it. Raises what the protocol says."""
+        name = next(filter(self._policy.allows, came_as), None)
+        async with self._staging:
+            with blamed(CheckoutError, self._repo):
+                repository = await Repository.open(self._repo, limit=self._stage_timeout)
+                remote = await self._remote(repository, parse_commit(commit))
+                if await repository.peeled(commit) is None:
+                    raise RefNotAllowedError(ref=commit, reason="the checkout has it no more")
+                if name is None and self._policy.patterns:
+                    _refuse_without_url(remote)
+                await check(self._policy, remote, commit, name)
 
     async def apply(self, staged: Staged) -> Paths | None:
         """Needs no network. Raises CheckoutError, NoSpaceError, CommandTimeoutError."""
