@@ -4,7 +4,6 @@ Whatever is stored in another way (packed refs, reftable, a symbolic chain) is a
 files that could have changed it are the same.
 """
 
-import os
 import re
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from pathlib import Path
 from daemon import gitdir
 from daemon.errors import RefreshdError
 from daemon.log import get_logger
+from daemon.stamps import Stamp, stamp
 
 GIT_TIMEOUT = 30.0  # seconds
 _RACY = 2.0  # seconds; a file changed this recently may change again without its time stamp showing it
@@ -66,9 +66,6 @@ class Head:
         return result.text or None
 
 
-Stamp = tuple[int, int, int, int] | None  # inode, size, mtime, ctime
-
-
 @dataclass(frozen=True)
 class _Indirect:
     """What the answer of git depends on, where reading HEAD alone does not tell it."""
@@ -95,14 +92,6 @@ def look(repo: Path) -> tuple[_Indirect | None, str | None]:
 def _stored(found: gitdir.GitDir) -> tuple[Path, ...]:
     common = found.common
     return (common / "packed-refs", common / "reftable" / "tables.list", common / "refs" / "heads")
-
-
-def stamp(path: str | Path) -> Stamp:
-    try:
-        status = os.stat(path)  # noqa: PTH116 - a third of the time, and it is asked for with each request
-    except OSError:
-        return None
-    return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _settled(key: _Indirect | None) -> bool:

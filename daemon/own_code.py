@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import daemon
-from daemon.head import Stamp, stamp
+from daemon.stamps import Stamp, stamp
 from daemon.trees import Tree, blob_id
 
 _PACKAGE = "daemon"

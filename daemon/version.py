@@ -1,23 +1,32 @@
 """Which code is on disk and which one runs: two facts, never one."""
 
 import asyncio
-import time
 import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from daemon import __version__
 from daemon.head import Head
 from daemon.models import Health, LastUpdate, OnDisk, Running, Update, Version, now
-from daemon.working_tree import SERVES_FOR, Look, WorkingTree
+from daemon.working_tree import Look, WorkingTree
 
 
-class Report(NamedTuple):
-    """`holds` tells whether it would be the same now; false, in any case, once the look at the tree is too old."""
+@dataclass(frozen=True)
+class Report:
+    """A version with what it depends on: the look at the files, the records and HEAD."""
 
     version: Version
-    holds: Callable[[], bool]
+    look: Look
+    unchanged: Callable[[], bool]
+
+    def holds(self) -> bool:
+        """Whether it may be told again; false, in any case, once the look is too old."""
+        return self.look.serves() and self.unchanged()
+
+    def fresh(self) -> bool:
+        """While it is, nobody has to make another. After that the next caller does, and it still serves the others."""
+        return self.look.fresh()
 
 
 class VersionReporter:
@@ -56,21 +65,17 @@ class VersionReporter:
     async def current(self) -> Report:
         """The one made before, as long as it holds: many callers cost as much as one."""
         async with self._making:
-            if self._made is None or not self._made.holds():
+            if self._made is None or not (self._made.fresh() and self._made.holds()):
                 # first what it depends on: a change while it is made must not be missed
-                began, changes, head_unchanged = time.monotonic(), self._changes(), self.head.unchanged()
-
-                def holds() -> bool:
-                    return time.monotonic() - began < SERVES_FOR and self._changes() == changes and head_unchanged()
-
-                self._made = Report(await self._make(), holds)
+                changes, head_unchanged = self._changes(), self.head.unchanged()
+                self._made = await self._make(lambda: self._changes() == changes and head_unchanged())
             return self._made
 
-    async def _make(self) -> Version:
+    async def _make(self, unchanged: Callable[[], bool]) -> Report:
         sha = await self.head.read()
         look = await self._files.look(sha) if sha else Look(None, None)
         last = await self._last_update()
-        return Version(
+        version = Version(
             sha=sha,
             running=Running(sha=self.running_sha, version=__version__),
             on_disk=OnDisk(sha=sha, dirty=look.dirty, dirty_at=look.at),
@@ -83,6 +88,7 @@ class VersionReporter:
             update_available=self._os_sha != sha if self._os_sha and sha else None,
             last_update=_summary(last) if last else None,
         )
+        return Report(version, look, unchanged)
 
     async def health(self, status: str) -> Health:
         return Health(status=status, version=__version__, sha=await self.head.read(), boot_id=self.boot_id)

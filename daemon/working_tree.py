@@ -5,7 +5,7 @@ import hashlib
 import os
 import stat
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from daemon.head import GIT_TIMEOUT
 from daemon.log import get_logger
 from daemon.models import now
 
-SERVES_FOR = 1.0  # seconds that one look serves every caller
+SERVES_FOR = 1.0  # seconds after its end that one look serves every caller
+FRESH_FOR = 0.5  # seconds, after which the next caller begins another one
 MOST_FILES = 1000  # that differ; with more of them, or larger ones, there is no id
 MOST_BYTES = 64 * 1024 * 1024
 
@@ -32,6 +33,13 @@ class Look:
     at: datetime | None
     dirty: bool | None
     tree_id: str | None = None
+    ended: float = field(default_factory=time.monotonic, compare=False)
+
+    def serves(self) -> bool:
+        return time.monotonic() - self.ended < SERVES_FOR
+
+    def fresh(self) -> bool:
+        return time.monotonic() - self.ended < FRESH_FOR
 
 
 class WorkingTree:
@@ -39,16 +47,16 @@ class WorkingTree:
         self._repo = repo
         self._git = Git(folder=repo, timeout=GIT_TIMEOUT)
         self._looking: asyncio.Task[Look] | None = None
-        self._looked_at: tuple[float, str] = (0.0, "")
+        self._looked_for = ""
         self._tree: tuple[str, str] = ("", "")
 
     async def look(self, sha: str) -> Look:
         """`sha` is the commit that HEAD names now."""
-        moment, looked_sha = self._looked_at
-        if self._looking is None or looked_sha != sha or time.monotonic() - moment > SERVES_FOR:
-            self._looked_at = (time.monotonic(), sha)
-            self._looking = asyncio.create_task(self._look(sha))
-        return await asyncio.shield(self._looking)
+        looking = self._looking
+        if looking is None or self._looked_for != sha or (looking.done() and not looking.result().fresh()):
+            looking = self._looking = asyncio.create_task(self._look(sha))
+            self._looked_for = sha
+        return await asyncio.shield(looking)
 
     async def _look(self, sha: str) -> Look:
         moment = now()

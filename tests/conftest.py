@@ -1,6 +1,7 @@
 """What every test gets: a git that knows nothing of this machine, and a loop in which the daemon must not block."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,11 @@ from blockbuster import BlockBuster, blockbuster_ctx
 import daemon.log
 from tests.support.closing_table import pytest_terminal_summary as pytest_terminal_summary  # noqa: PLC0414 - a hook
 from tests.support.repos import ISOLATED
+
+
+def pytest_configure() -> None:
+    """What runs in the background of a script ignores SIGINT, and its children would inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
@@ -38,16 +44,17 @@ def blockbuster() -> Iterator[BlockBuster]:
     """A blocking call in the event loop fails if it comes from the daemon's code.
 
     What may: starting a child (the standard library does it that way), a byte into an empty pipe; the two small files
-    that tell the commit, and a look whether the users' file was replaced, which for each request take less time than a
-    thread takes to wake up; pydantic, which looks for its plugins once, when the first model is used; and asyncpg,
-    which looks for a password file when it opens one of the control plane's few connections.
+    that tell the commit, and looks whether the files of users and of the token were replaced, which for each request
+    take less time than a thread takes to wake up; pydantic, which looks for its plugins once, when the first model is
+    used; and asyncpg, which looks for a password file when it opens one of the control plane's few connections.
     """
     with blockbuster_ctx("daemon") as active:
         active.functions["os.read"].can_block_in("subprocess.py", "_execute_child")
         active.functions["os.write"].can_block_in("daemon/supervisor.py", "ready")
         active.functions["os.write"].can_block_in("daemon/check.py", "let_go")
         for name in ("os.stat", "io.BufferedReader.read"):
-            active.functions[name].can_block_in("daemon/head.py", {"look", "unchanged", "same"})
+            active.functions[name].can_block_in("daemon/head.py", {"look", "unchanged"})
+        active.functions["os.stat"].can_block_in("daemon/stamps.py", "stamp")
         active.functions["os.stat"].can_block_in("daemon/auth/users.py", "_look")
         for function in active.functions.values():
             function.can_block_in("pydantic/plugin/_loader.py", "get_plugins")

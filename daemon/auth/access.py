@@ -52,6 +52,7 @@ class Caller:
 
 _CALLER = web.RequestKey("caller", Caller)
 _ASKED = web.RequestKey("asked", Access)
+_UNCHANGED = web.RequestKey("unchanged", object)
 
 
 class Gate:
@@ -73,6 +74,8 @@ class Gate:
         if access is Access.PUBLIC:
             return
         request[_ASKED] = access
+        # before anything is read: a change while it is must not be missed
+        request[_UNCHANGED] = self._unchanged()
         caller = _unix_caller(request) or await self._tcp_caller(request)
         request[_CALLER] = caller
         if caller.may < access:
@@ -92,6 +95,10 @@ class Gate:
         """Raises ForbiddenError when another site asks for it."""
         self._hosts.check_origin(request, required=False)
         self._sessions.close(request, response)
+
+    def _unchanged(self) -> Callable[[], bool]:
+        before = (self._tokens.stamp(), self._users.stamp())
+        return lambda: (self._tokens.stamp(), self._users.stamp()) == before
 
     async def _known(self) -> tuple[str | None, Accounts]:
         return await self._tokens.current(), await self._users.current()
@@ -132,6 +139,12 @@ def who(request: web.Request) -> str | None:
     """The caller as records name it, once `Gate.authorize` has let it in."""
     caller = caller_of(request)
     return caller.who if caller else None
+
+
+def rights_unchanged(request: web.Request) -> Callable[[], bool]:
+    """Asked later, it tells whether nobody's token has changed since `Gate.authorize` has let this request in."""
+    unchanged = request.get(_UNCHANGED)
+    return unchanged if callable(unchanged) else lambda: False
 
 
 def may(request: web.Request) -> Access:

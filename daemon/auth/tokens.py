@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, SecretStr
 
 from daemon.errors import ConfigurationError
+from daemon.stamps import Stamp, stamp
 
 MAX_TOKEN_FILE = 4096  # bytes
 
@@ -34,6 +35,10 @@ class Tokens:
         if self._file is None:
             return self._token.get_secret_value() if self._token else None
         return await asyncio.to_thread(read_secret, self._file)
+
+    def stamp(self) -> Stamp:
+        """Another one after a change of the file; always the same without one."""
+        return stamp(self._file) if self._file else None
 
 
 def read_secret(path: Path) -> str:

@@ -21,6 +21,7 @@ from daemon.errors import ConfigurationError, LastUserError, NotFoundError, Take
 from daemon.files import refusals_named, write_atomically
 from daemon.lock import held
 from daemon.models import Issued, Role, Shape, User, now
+from daemon.stamps import Stamp, stamp
 
 TOKEN_PREFIX = "rfd_"  # noqa: S105 - the mark by which scanners of leaked secrets know such a token
 MOST_USERS = 1000
@@ -69,6 +70,10 @@ class Users:
             self._accounts = await asyncio.to_thread(self._read)
             self._seen = seen
         return self._accounts
+
+    def stamp(self) -> Stamp:
+        """Another one after every change."""
+        return stamp(self._path)
 
     def all(self) -> tuple[User, ...]:
         return tuple(account.public() for _, account in sorted(self._read().items()))

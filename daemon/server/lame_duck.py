@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection
-from weakref import WeakSet
+from typing import Protocol
 
 from aiohttp import web
 
@@ -16,6 +16,12 @@ _POLL = 0.005  # seconds, while it lasts
 log = get_logger()
 
 
+class Connection(Protocol):
+    @property
+    def used(self) -> bool:
+        """Whether a request has come over it."""
+
+
 class LameDuck:
     """Counts requests in flight by `count`, the outermost middleware; in the end, each answer closes its connection."""
 
@@ -23,15 +29,12 @@ class LameDuck:
         self._leaving = False
         self._in_flight = 0
         self._last = 0.0
-        self._used: WeakSet[asyncio.BaseTransport] = WeakSet()
 
     @web.middleware
     async def count(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         self._in_flight += 1
-        if request.transport:
-            self._used.add(request.transport)
         try:
             response = await handler(request)
         finally:
@@ -41,7 +44,7 @@ class LameDuck:
             response.force_close()
         return response
 
-    async def quiet(self, connections: Callable[[], Collection[asyncio.BaseTransport]], limit: float) -> float:
+    async def quiet(self, connections: Callable[[], Collection[Connection]], limit: float) -> float:
         """Returns when no connection is open, or none of them has been used for a moment; after `limit` anyway.
 
         A client may send its next request at any time until it has read that the connection closes, and one that has
@@ -58,9 +61,9 @@ class LameDuck:
         log.info("requests are answered", seconds=seconds, idle=len(connections()))
         return seconds
 
-    def _quiet(self, connections: Collection[asyncio.BaseTransport], seconds: float) -> bool:
+    def _quiet(self, connections: Collection[Connection], seconds: float) -> bool:
         if not connections:
             return True
         if self._in_flight or time.monotonic() - self._last < QUIET:
             return False
-        return seconds > FIRST_REQUEST or all(connection in self._used for connection in connections)
+        return seconds > FIRST_REQUEST or all(connection.used for connection in connections)

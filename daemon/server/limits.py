@@ -1,7 +1,7 @@
-"""What a client may take of us: seconds for a request's head, for its body and for reading an answer; connections.
+"""What a client may take of us: connections, and seconds for a head, for a body, for reading an answer and for nothing.
 
 aiohttp bounds sizes and idle connections. Who sends a byte now and then is never idle, and would hold a connection,
-its memory and its descriptor for ever.
+its memory and its descriptor for ever. And who is answered without aiohttp would be idle in its eyes.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from daemon.log import get_logger
-from daemon.server.repeat import RepeatingConnection
+from daemon.server.repeat import Answers, RepeatingConnection
 
 log = get_logger()
 
@@ -23,6 +23,7 @@ class Limits:
     head: float = 10.0
     body: float = 30.0
     stalled: float = 60.0
+    idle: float = 75.0
     connections: int = 512
 
 
@@ -30,6 +31,7 @@ class LimitedRunner(web.AppRunner):
     """Serves an application within limits; all else is aiohttp's runner."""
 
     def __init__(self, app: web.Application, *, limits: Limits, **options: Any) -> None:  # noqa: ANN401 - aiohttp's
+        options["keepalive_timeout"] = _NEVER
         super().__init__(app, **options)
         self._factory = _Factory(limits, options)
 
@@ -38,6 +40,9 @@ class LimitedRunner(web.AppRunner):
         server = super().server
         if server is not None:
             self._factory.take(server)
+
+    def open_connections(self) -> list["LimitedConnection"]:
+        return [one for one in self._factory.connections if one.transport]
 
     @property
     def server(self) -> "_Factory":  # type: ignore[override] # sites only call it, to make a connection's protocol
@@ -50,6 +55,7 @@ class _Factory:
     def __init__(self, limits: Limits, options: dict[str, Any]) -> None:
         self.limits = limits
         self.tcp_connections = 0
+        self.answers = Answers()
         self._options = options
         self._server: web.Server
 
@@ -59,7 +65,7 @@ class _Factory:
 
         async def observed(request: web.BaseRequest) -> web.StreamResponse:
             connection = request.protocol
-            if not isinstance(connection, _Connection):
+            if not isinstance(connection, LimitedConnection):
                 return await handle(request)
             connection.request_begins(request)
             try:
@@ -69,24 +75,34 @@ class _Factory:
 
         server.request_handler = observed
 
-    def __call__(self) -> "_Connection":
-        return _Connection(self, self._server, self._options)
+    def __call__(self) -> "LimitedConnection":
+        return LimitedConnection(self, self._server, self._options)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the server has
         return getattr(self._server, name)
 
 
-class _Connection(RepeatingConnection):
-    """One timer at a time: for the head from the first byte on, then for the body; another one while nobody reads."""
+class LimitedConnection(RepeatingConnection):
+    """One timer at a time: for the head from the first byte on, then for the body; another one while nobody reads.
+
+    A third one runs from the first answer on, for connections that are idle; it is set seldom and reads a clock.
+    """
 
     def __init__(self, factory: _Factory, server: web.Server, options: dict[str, Any]) -> None:
         accepted = {name: value for name, value in options.items() if name not in _OF_THE_RUNNER}
-        super().__init__(server, loop=asyncio.get_running_loop(), **accepted)
+        super().__init__(factory.answers, server, loop=asyncio.get_running_loop(), **accepted)
         self._factory = factory
         self._counted = False
         self._in_request = False
         self._timer: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
+        self._idle: asyncio.TimerHandle | None = None
+        self._answered_at = 0.0
+
+    @property
+    def used(self) -> bool:
+        """Whether a request has come."""
+        return self._in_request or bool(self._answered_at)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -103,12 +119,15 @@ class _Connection(RepeatingConnection):
             self._counted = False
             self._factory.tcp_connections -= 1
         self._cancel_timer()
-        if self._stall:
-            self._stall.cancel()
+        for timer in (self._stall, self._idle):
+            if timer:
+                timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self.answered_again(data):
+            self._cancel_timer()
+            self._answered()
             return
         # who sends half a head and then nothing is idle, which is aiohttp's business
         if not self._in_request and self._timer is None:
@@ -124,6 +143,7 @@ class _Connection(RepeatingConnection):
     def request_ends(self) -> None:
         self._cancel_timer()
         self._in_request = False
+        self._answered()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -154,6 +174,22 @@ class _Connection(RepeatingConnection):
         if not request.content.is_eof():
             self._end("the body did not come in time")
 
+    def _answered(self) -> None:
+        self._answered_at = self._loop.time()
+        if self._idle is None:
+            self._idle = self._loop.call_later(self._factory.limits.idle, self._judge_idle)
+
+    def _judge_idle(self) -> None:
+        """A request that is being read has limits of its own."""
+        self._idle = None
+        left = self._answered_at + self._factory.limits.idle - self._loop.time()
+        if self._in_request or self._timer:
+            left = self._factory.limits.idle
+        if left > 0:
+            self._idle = self._loop.call_later(left, self._judge_idle)
+        else:
+            self.force_close()
+
     def _end(self, reason: str) -> None:
         if self.transport is not None:
             log.info("connection ended", reason=reason)
@@ -173,4 +209,5 @@ _NOT_HTTP = {
     "detail": "cannot read the request: it is not valid HTTP",
     "code": "bad_request",
 }
+_NEVER = 10.0 * 365 * 24 * 3600  # seconds
 _OF_THE_RUNNER = frozenset({"handle_signals", "shutdown_timeout", "handler_cancellation"})

@@ -7,8 +7,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aiohttp import web
-
 from daemon.errors import VerifyError
 from daemon.files import sweep
 from daemon.head import Head
@@ -19,7 +17,6 @@ from daemon.server.front import Front
 from daemon.server.lame_duck import LameDuck
 from daemon.server.limits import LimitedRunner, Limits
 from daemon.server.listening import Listeners
-from daemon.server.repeat import RepeatingConnection
 from daemon.settings import Settings
 from daemon.starts import STABLE_AFTER
 from daemon.supervisor import ExitCode
@@ -28,7 +25,6 @@ if TYPE_CHECKING:
     from daemon.app import Daemon
 
 CUT_OFF = 1.0  # seconds for handlers that are ended, to end
-KEEP_ALIVE = 75.0  # seconds that a connection may be idle
 
 log = get_logger()
 
@@ -46,17 +42,16 @@ async def serve(settings: Settings, listeners: Listeners, assemble: Callable[[st
         limits=Limits(connections=settings.max_connections),
         access_log_class=AccessLog,
         shutdown_timeout=CUT_OFF,
-        keepalive_timeout=KEEP_ALIVE,
     )
     await runner.setup()
-    connections = Connections(runner)
     try:
         await listeners.serve(runner.server)
         code = await _live(await assemble(front.boot_id), front, listeners)
         front.refuse()
         await listeners.stop_accepting()
-        connections.forget()
-        seconds = await duck.quiet(connections.open, settings.restart_timeout)
+        for connection in runner.open_connections():
+            connection.forget()  # each answer has to say now that its connection closes
+        seconds = await duck.quiet(runner.open_connections, settings.restart_timeout)
         await asyncio.to_thread(leave_note, settings.run_dir, seconds)
         return code
     finally:
@@ -64,26 +59,6 @@ async def serve(settings: Settings, listeners: Listeners, assemble: Callable[[st
         listeners.close()
         await runner.cleanup()
         flush()
-
-
-class Connections:
-    """Those of a runner, as they are when it is asked."""
-
-    def __init__(self, runner: LimitedRunner) -> None:
-        self._runner = runner
-
-    def open(self) -> list[asyncio.BaseTransport]:
-        return [connection.transport for connection in self._all() if connection.transport]
-
-    def forget(self) -> None:
-        """No answer is repeated any more: each has to say now that its connection closes."""
-        for connection in self._all():
-            if isinstance(connection, RepeatingConnection):
-                connection.forget()
-
-    def _all(self) -> list[web.RequestHandler]:
-        found: list[web.RequestHandler] = self._runner.server.connections
-        return found
 
 
 async def _live(daemon: "Daemon", front: Front, listeners: Listeners) -> ExitCode:

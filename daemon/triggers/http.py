@@ -22,10 +22,10 @@ from daemon.errors import (
 )
 from daemon.journal import Journal
 from daemon.models import Health, Plan, Update, UpdatePage, UpdateRequest, Version
-from daemon.server.repeat import HOLDS
 from daemon.supervisor import Supervisor
 from daemon.triggers import streams
 from daemon.triggers.bodies import Page, Resume, RollbackBody, UpdateBody, read, read_body, read_query
+from daemon.triggers.repeatable import may_be_repeated
 from daemon.triggers.routes import API, Route
 from daemon.triggers.server_event import RETRY, ServerEvent
 from daemon.version import VersionReporter
@@ -66,11 +66,12 @@ class RestApi:
 
     async def version(self, request: web.Request) -> web.Response:
         """With an ETag of everything but the moment at which the working tree was looked at."""
-        report, request[HOLDS] = await self._version.current()
-        headers = {"ETag": _etag(report), "Cache-Control": "no-cache"}
+        report = await self._version.current()
+        may_be_repeated(request, report)
+        headers = {"ETag": _etag(report.version), "Cache-Control": "no-cache"}
         if headers["ETag"] in request.headers.get("If-None-Match", ""):
             return web.Response(status=304, headers=headers)
-        return web.json_response(report.snake(), headers=headers)
+        return web.json_response(report.version.snake(), headers=headers)
 
     async def environment(self, _request: web.Request) -> web.Response:
         """Where this process found itself when it started, and by what evidence."""

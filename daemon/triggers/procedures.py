@@ -27,11 +27,11 @@ from daemon.models import (
     Version,
 )
 from daemon.refs import parse_ref
-from daemon.server.repeat import HOLDS
 from daemon.shelf import NOW, Shelf
 from daemon.snapshots.paths import MOST_PATHS
 from daemon.states import State
 from daemon.triggers.bodies import MAX_LISTED, Input
+from daemon.triggers.repeatable import may_be_repeated
 from daemon.triggers.trpc import Procedure, Procedures, Subscription, Tracked
 from daemon.version import VersionReporter
 
@@ -110,7 +110,7 @@ class ProcedureApi:
         report = await self._version.current()
         if request.rel_url.raw_path.endswith("/getVersion"):
             # no other call answers in the same response
-            request[HOLDS] = report.holds
+            may_be_repeated(request, report)
         return report.version
 
     async def plan_update(self, _request: web.Request, given: PlanUpdateInput) -> Plan:

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from daemon.server.limits import LimitedRunner, Limits
 from daemon.server.security_headers import secure
+from tests.support.raw_http import Connection as RawConnection
 from tests.support.running import TOKEN, Served, served
 
 QUICK = Limits(head=0.4, body=0.4, stalled=0.4, connections=3)
@@ -62,6 +63,53 @@ async def trickling(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
 async def test_who_says_nothing_is_not_waited_for(tmp_path: Path) -> None:
     async with served(tmp_path, limits=QUICK) as world, connected(world) as (reader, _):
         assert 0.3 < await seconds_until_closed(reader) < 3
+
+
+VERSION = f"GET /api/v1/version HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
+
+
+async def ask_version(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(VERSION)
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+    assert head.startswith("http/1.1 200 ")
+    await reader.readexactly(int(head.partition("content-length: ")[2].partition("\r")[0]))
+
+
+@pytest.mark.parametrize("path", ["/api/v1/version", "/api/trpc/getVersion"])
+async def test_a_withdrawn_token_is_refused_at_once_also_where_its_answer_was_repeated(
+    tmp_path: Path, path: str
+) -> None:
+    file = tmp_path / "token"
+    file.write_text("first")
+    async with served(tmp_path, REFRESHD_TOKEN_FILE=str(file)) as world:
+        headers = {"Authorization": "Bearer first"}
+        async with RawConnection(urlsplit(world.tcp_url).port or 0) as connection:
+            for _ in range(3):
+                await connection.send(f"GET {path}", headers=headers)
+                assert (await connection.response()).status == 200
+            file.write_text("second")
+            await connection.send(f"GET {path}", headers=headers)
+            assert (await connection.response()).status == 401
+
+
+async def test_a_connection_that_is_idle_is_closed(tmp_path: Path) -> None:
+    async with served(tmp_path, limits=Limits(idle=0.4), REFRESHD_TOKEN=TOKEN) as world, connected(world) as streams:
+        await ask_version(*streams)
+        assert 0.3 < await seconds_until_closed(streams[0]) < 3
+
+
+async def test_one_that_is_used_is_not_and_neither_is_one_whose_answers_are_all_repeated(tmp_path: Path) -> None:
+    limits = Limits(head=0.4, idle=0.4)
+    async with (
+        served(tmp_path, limits=limits, REFRESHD_TOKEN=TOKEN) as world,
+        connected(world) as first,
+        connected(world) as second,
+    ):
+        for _ in range(16):
+            for streams in (first, second):
+                await ask_version(*streams)
+            await asyncio.sleep(0.05)
+        assert 0.3 < await seconds_until_closed(second[0]) < 3
 
 
 async def test_a_head_that_comes_byte_by_byte_is_not_waited_for(tmp_path: Path) -> None:

@@ -20,13 +20,16 @@ class RawResponse:
 
 
 class Connection:
-    """One connection to loopback; header names of answers are in lower case."""
+    """One connection to loopback; header names of answers are in lower case. `source` is the client's own address."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, source: str = "127.0.0.1") -> None:
         self._port = port
+        self._source = source
 
     async def __aenter__(self) -> Self:
-        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        self._reader, self._writer = await asyncio.open_connection(
+            "127.0.0.1", self._port, local_addr=(self._source, 0)
+        )
         return self
 
     async def __aexit__(

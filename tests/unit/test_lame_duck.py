@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 
 from daemon.server.lame_duck import FIRST_REQUEST, QUIET, LameDuck
+from daemon.server.limits import LimitedRunner, Limits
 from tests.support.raw_http import Connection
 
 LIMIT = 3.0  # seconds
@@ -23,7 +23,8 @@ class Served:
         self.asked = asyncio.Event()
         app = web.Application(middlewares=[self.duck.count])
         app.router.add_get("/", self._handle)
-        self.server = TestServer(app)
+        self.runner = LimitedRunner(app, limits=Limits())
+        self.port = 0
 
     async def _handle(self, _request: web.Request) -> web.Response:
         self.asked.set()
@@ -31,25 +32,24 @@ class Served:
         return web.Response(text="answered")
 
     def connect(self) -> Connection:
-        return Connection(self.server.port or 0)
+        return Connection(self.port)
 
     async def leave(self, limit: float = LIMIT) -> float:
         """How long it took to fall quiet."""
         began = time.monotonic()
-        await self.duck.quiet(self._connections, limit)
+        await self.duck.quiet(self.runner.open_connections, limit)
         return time.monotonic() - began
-
-    def _connections(self) -> list[asyncio.BaseTransport]:
-        assert self.server.runner
-        assert self.server.runner.server
-        return [one.transport for one in self.server.runner.server.connections if one.transport]
 
 
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
     served = Served()
-    async with served.server:
-        yield served
+    await served.runner.setup()
+    server = await asyncio.get_running_loop().create_server(served.runner.server, "127.0.0.1", 0)
+    served.port = server.sockets[0].getsockname()[1]
+    yield served
+    server.close()
+    await served.runner.cleanup()
 
 
 async def test_nobody_is_waited_for_where_nobody_is_connected(served: Served) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -10,25 +11,46 @@ from aiohttp import web
 import daemon.log
 from daemon.server.access_log import AccessLog, flush
 from daemon.server.limits import LimitedRunner, Limits
-from daemon.server.repeat import HOLDS, RepeatingConnection
+from daemon.server.repeat import LASTING, MOST_ANSWERS, RepeatingConnection
 from tests.support.raw_http import Connection as Client
+from tests.support.s6 import eventually
 
 REQUEST = "GET /counted"
 
 
+class Switch:
+    """An answer that holds, and is fresh, as long as this says so."""
+
+    def __init__(self) -> None:
+        self.held = True
+        self.new = True
+
+    def holds(self) -> bool:
+        return self.held
+
+    def fresh(self) -> bool:
+        return self.new
+
+
 class Served:
-    """`asked` counts how often the handler ran; its answers hold as long as `holds` says so."""
+    """`asked` counts how often the handler ran; with `slow` in the query it waits until it may `go` on."""
 
     def __init__(self) -> None:
         self.asked = 0
-        self.holds = True
+        self.switch = Switch()
+        self.go = asyncio.Event()
         self.port = 0
         self.runner: LimitedRunner
+
+    def connected(self) -> int:
+        return len([one for one in self.runner.server.connections if one.transport])
 
     async def counted(self, request: web.Request) -> web.Response:
         self.asked += 1
         if "unmarked" not in request.query:
-            request[HOLDS] = lambda: self.holds
+            request[LASTING] = self.switch
+        if "slow" in request.query and self.asked > 1:
+            await self.go.wait()
         response = web.json_response({"asked": self.asked}, status=int(request.query.get("status", "200")))
         if "cookie" in request.query:
             response.set_cookie("session", "secret")
@@ -72,9 +94,9 @@ async def test_the_same_bytes_get_the_same_bytes(served: Served) -> None:
 async def test_an_answer_that_does_not_hold_is_made_anew_and_then_repeated(served: Served) -> None:
     async with Client(served.port) as client:
         assert await answers(client, REQUEST) == [1]
-        served.holds = False
+        served.switch.held = False
         assert await answers(client, REQUEST, REQUEST) == [2, 3]
-        served.holds = True
+        served.switch.held = True
         assert await answers(client, REQUEST, REQUEST) == [3, 3]
 
 
@@ -86,13 +108,77 @@ async def test_an_answer_that_is_not_marked_not_fine_or_personal_is_not_repeated
 
 async def test_other_bytes_get_an_answer_of_their_own(served: Served) -> None:
     async with Client(served.port) as client:
-        assert await answers(client, REQUEST, f"{REQUEST}?x", REQUEST) == [1, 2, 3]
+        assert await answers(client, REQUEST, f"{REQUEST}?x", REQUEST) == [1, 2, 1]
 
 
-async def test_another_connection_gets_an_answer_of_its_own(served: Served) -> None:
-    for number in (1, 2):
+async def test_another_connection_of_the_same_address_gets_the_same_answer(served: Served) -> None:
+    for _ in range(2):
         async with Client(served.port) as client:
-            assert await answers(client, REQUEST) == [number]
+            assert await answers(client, REQUEST) == [1]
+
+
+async def test_another_address_gets_an_answer_of_its_own(served: Served) -> None:
+    for number in (1, 2):
+        async with Client(served.port, source=f"127.0.0.{number}") as client:
+            assert await answers(client, REQUEST, REQUEST) == [number, number]
+
+
+async def test_another_connection_to_a_unix_socket_gets_an_answer_of_its_own(served: Served, tmp_path: Path) -> None:
+    server = await asyncio.get_running_loop().create_unix_server(served.runner.server, tmp_path / "socket")
+    for number in (1, 2):
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "socket")
+        for _ in range(2):
+            writer.write(b"GET /counted HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            await reader.readuntil(b"\r\n\r\n")
+            assert json.loads(await reader.readuntil(b"}")) == {"asked": number}
+        writer.close()
+    server.close()
+
+
+async def test_one_request_renews_an_answer_that_is_not_fresh_and_the_others_do_not_wait_for_it(served: Served) -> None:
+    slow = f"{REQUEST}?slow"
+    async with Client(served.port) as renewing, Client(served.port) as other:
+        assert await answers(renewing, slow) == [1]
+        served.switch.new = False
+        await renewing.send(slow)
+        await eventually(lambda: served.asked == 2, "the renewal")
+        assert await answers(other, slow, slow) == [1, 1]
+        served.switch.new = True
+        served.go.set()
+        assert (await renewing.response()).json == {"asked": 2}
+        assert await answers(other, slow) == [2]
+
+
+async def test_a_renewal_whose_client_leaves_is_taken_over_by_the_next(served: Served) -> None:
+    slow = f"{REQUEST}?slow"
+    async with Client(served.port) as leaving, Client(served.port) as next_one:
+        assert await answers(leaving, slow) == [1]
+        served.switch.new = False
+        await leaving.send(slow)
+        await eventually(lambda: served.asked == 2, "the renewal")
+        leaving.reset()
+        await eventually(lambda: served.connected() == 1, "the end of its connection")
+        served.go.set()
+        assert await answers(next_one, slow) == [3]
+
+
+async def test_an_answer_that_does_not_hold_is_not_told_while_another_is_made(served: Served) -> None:
+    slow = f"{REQUEST}?slow"
+    async with Client(served.port) as first, Client(served.port) as second:
+        assert await answers(first, slow) == [1]
+        served.switch.held = False
+        for client in (first, second):
+            await client.send(slow)
+        await eventually(lambda: served.asked == 3, "both on the whole way")
+        served.go.set()
+        assert {(await client.response()).json["asked"] for client in (first, second)} <= {2, 3}
+
+
+async def test_what_was_made_first_is_forgotten_first(served: Served) -> None:
+    async with Client(served.port) as client:
+        lines = [f"{REQUEST}?{number}" for number in range(MOST_ANSWERS + 1)]
+        await answers(client, *lines)
+        assert await answers(client, lines[-1], lines[0]) == [MOST_ANSWERS + 1, MOST_ANSWERS + 2]
 
 
 async def test_who_sent_a_body_is_served_the_usual_way_from_then_on(served: Served) -> None:
