@@ -5,6 +5,7 @@ resumes from after the restart. Line n of an update is its event n; a torn last 
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -120,14 +121,22 @@ class Journal:
                 if entry.seq > after_seq:
                     yield fold(update_id, entries)
 
-    async def under_way(self) -> str:
-        """The id of the update that has not ended, or of the next one, for which it waits."""
-        seen, before = self._changes, await self.latest()
-        newest = before
-        while newest is None or (newest.state.final and before is not None and newest.id == before.id):
+    async def last_ended(self) -> str | None:
+        """The id of the newest update that has ended; at most one is later, and under way."""
+        return next((update.id for update in await self.history(2) if update.state.final), None)
+
+    async def next_after(self, update_id: str | None) -> str:
+        """The id of the first update that is later than this one; None: of the first of all. Waits until there is one.
+
+        Raises NotFoundError for one that is not on record.
+        """
+        if update_id is not None:
+            await self.get(update_id)
+        while True:
+            seen = self._changes
+            if found := await asyncio.to_thread(self._first_after, update_id):
+                return found
             await self._news(seen)
-            seen, newest = self._changes, await self.latest()
-        return newest.id
 
     async def _write(self, write: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """The write of a cancelled caller ends before the caller goes on: it may want to write what follows."""
@@ -220,6 +229,15 @@ class Journal:
 
     def _latest(self) -> Update | None:
         return next(iter(self._history(1)), None)
+
+    def _first_after(self, update_id: str | None) -> str | None:
+        """One that cannot be read is passed over: it may be about to begin."""
+        oldest = _age(update_id) if update_id else (0, "")
+        for later in self._ids():
+            if _age(later) > oldest:
+                with contextlib.suppress(NotFoundError, OSError):
+                    return self._read(later).update.id
+        return None
 
     def _ids(self) -> list[str]:
         try:

@@ -32,9 +32,12 @@ from daemon.snapshots.paths import MOST_PATHS
 from daemon.states import State
 from daemon.triggers.bodies import MAX_LISTED, Input
 from daemon.triggers.repeatable import may_be_repeated
-from daemon.triggers.trpc import Procedure, Procedures, Subscription, Tracked
+from daemon.triggers.trpc import Position, Procedure, Procedures, Subscription, Tracked
 from daemon.version import VersionReporter
 
+AFTER = "after:"  # and an update: where a reader stands who waits for the next one
+_UPDATE = "[0-9]{6,12}-[0-9a-f]{6}"
+_EVENT_ID = rf"^({_UPDATE}:[0-9]{{1,9}}|{AFTER}({_UPDATE})?)$"
 _FINE = {State.RESTARTING, State.VERIFYING, State.SUCCEEDED, State.UNCHANGED}
 
 
@@ -68,13 +71,19 @@ class ListInput(CamelInput):
 
 class OnUpdateInput(CamelInput):
     id: str | None = Field(None, description="Without it, the update that is under way, or the next one.")
-    last_event_id: Annotated[str, Field(pattern=r"^[0-9]{6,12}-[0-9a-f]{6}:[0-9]{1,9}$")] | None = Field(
+    last_event_id: Annotated[str, Field(pattern=_EVENT_ID)] | None = Field(
         None, description="The id of the event that was seen last; the client sends it by itself when it comes back."
     )
 
+    @property
+    def after(self) -> str | None:
+        """The update that was the last when the reader came, empty where there was none; None: not said."""
+        given = self.last_event_id or ""
+        return given.removeprefix(AFTER) if given.startswith(AFTER) else None
+
     def start(self) -> tuple[str | None, int]:
         """The update, where it is known, and the last of its entries that has been seen. Raises BadRequestError."""
-        if self.last_event_id is None:
+        if self.last_event_id is None or self.after is not None:
             return self.id, 0
         update_id, _, seq = self.last_event_id.partition(":")
         if self.id not in {None, update_id}:
@@ -142,10 +151,16 @@ class ProcedureApi:
     async def list_updates(self, _request: web.Request, given: ListInput) -> UpdatePage:
         return await self._journal.page(given.limit, given.cursor)
 
-    async def on_update(self, _request: web.Request, given: OnUpdateInput) -> AsyncGenerator[Tracked, None]:
-        """The record as of each line of its journal; the id of an event tells which update and which line."""
+    async def on_update(self, _request: web.Request, given: OnUpdateInput) -> AsyncGenerator[Tracked | Position, None]:
+        """The record as of each line of its journal; the id of an event tells which update and which line.
+
+        Who waits for the next update is told where that begins: it may be over when they come back.
+        """
         update_id, seen = given.start()
-        update_id = update_id or await self._journal.under_way()
+        if update_id is None:
+            last = await self._journal.last_ended() if given.after is None else given.after
+            yield Position(f"{AFTER}{last or ''}")
+            update_id = await self._journal.next_after(last or None)
         async with aclosing(self._journal.records(update_id, seen)) as records:
             async for update in records:
                 yield Tracked(f"{update.id}:{update.last_seq}", update)

@@ -35,6 +35,12 @@ class Tracked(NamedTuple):
     data: BaseModel | Mapping[str, Any]
 
 
+class Position(NamedTuple):
+    """Where a reader stands who has been told nothing yet: an id as that of `Tracked`, and no data."""
+
+    id: str
+
+
 @dataclass(frozen=True)
 class Procedure:
     """`call` gets the validated input, None where `input` is None; it returns a model or a JSON-ready value.
@@ -58,7 +64,7 @@ class Subscription:
     """
 
     access: Access
-    call: Callable[[web.Request, Any], AsyncGenerator[Tracked, None]]
+    call: Callable[[web.Request, Any], AsyncGenerator[Tracked | Position, None]]
     input: type[BaseModel] | None = None
     output: Any = None
     kind: Literal["subscription"] = "subscription"
@@ -127,7 +133,7 @@ class Router:
             given = await inputs.valid(subscription.input, 0)
             async with aclosing(subscription.call(request, given)) as told:
                 async for event in told:
-                    yield wire.told(event.id, event.data)
+                    yield wire.told(event.id, event.data) if isinstance(event, Tracked) else wire.position(event.id)
         except Exception as error:  # noqa: BLE001 - a defect leaves as a fixed text
             yield wire.told_error(_shown(error, path), path)
         else:

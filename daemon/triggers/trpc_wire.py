@@ -174,6 +174,11 @@ def told(event_id: str, data: object) -> ServerEvent:
     return ServerEvent(_text(_plain(data)), id=event_id)
 
 
+def position(event_id: str) -> ServerEvent:
+    """Clients pass over an event of this name, and come back with its id."""
+    return ServerEvent("", "position", id=event_id)
+
+
 def told_error(error: TrpcError, path: str) -> ServerEvent:
     """The shape alone: no `error` around it. Readers give up after it, but come back after those of class 500."""
     return ServerEvent(_text(_shape(error, path)), "serialized-error", retry=_RETRY_AFTER_ERROR)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from tests.support.running import Answer, Served, served
@@ -85,6 +86,31 @@ async def test_the_last_event_id_alone_names_the_update(machine: Served) -> None
     assert [event["id"] for event in told] == [f"{update_id}:3"]
 
 
+async def test_who_waits_for_an_update_is_told_where_the_next_one_begins(machine: Served) -> None:
+    async def position() -> str:
+        url = f"{TRPC}/onUpdate"
+        async with aiohttp.ClientSession() as session, session.get(f"{machine.tcp_url}{url}") as response:
+            text = await response.content.readuntil(b"position\n")
+        return text.decode()
+
+    assert "id: after:\n" in await position()
+    update_id = await failed_update(machine)
+    assert f"id: after:{update_id}\n" in await position()
+
+
+async def test_what_began_and_ended_meanwhile_is_told_first_the_oldest_first(machine: Served) -> None:
+    first, second, third = [await failed_update(machine) for _ in range(3)]
+    for before, after in (("", first), (first, second), (second, third)):
+        _, position, *told, end = await events(machine, {"lastEventId": f"after:{before}"})
+        assert (position["event"], position["id"], end["event"]) == ("position", f"after:{before}", "return")
+        assert [event["id"] for event in told] == [f"{after}:{n}" for n in (1, 2, 3)]
+
+
+async def test_a_position_of_an_update_that_is_not_on_record_is_an_error_event(machine: Served) -> None:
+    _, _, error = await events(machine, {"lastEventId": "after:000009-abcdef"})
+    assert (error["event"], json.loads(error["data"])["data"]["code"]) == ("serialized-error", "NOT_FOUND")
+
+
 @pytest.mark.parametrize(
     ("given", "code"),
     [
@@ -96,6 +122,7 @@ async def test_the_last_event_id_alone_names_the_update(machine: Served) -> None
         ({"lastEventId": "000009-abcdef:1\n"}, "BAD_REQUEST"),
         ({"lastEventId": "\u0660\u0660\u0660\u0660\u0660\u0661-abcdef:1"}, "BAD_REQUEST"),
         ({"lastEventId": 1}, "BAD_REQUEST"),
+        ({"lastEventId": "after:000009"}, "BAD_REQUEST"),
     ],
 )
 async def test_what_names_no_update_is_an_error_event(machine: Served, given: object, code: str) -> None:

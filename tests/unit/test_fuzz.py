@@ -69,11 +69,21 @@ class TestTrpc:
         assert code is Code.BAD_REQUEST
 
     @bounded
-    @given(event_id=st.text() | st.from_regex(r"[0-9]{5,7}-[0-9a-f]{6}:[0-9]{0,11}"), update_id=st.none() | st.text())
+    @given(
+        event_id=st.text()
+        | st.from_regex(r"[0-9]{5,7}-[0-9a-f]{6}:[0-9]{0,11}")
+        | st.from_regex(r"(after)?:([0-9]{6}-[0-9a-f]{5,7})?"),
+        update_id=st.none() | st.text(),
+    )
     def test_an_event_id_names_a_line_of_one_update_or_is_refused(self, event_id: str, update_id: str | None) -> None:
         try:
-            named, seq = OnUpdateInput.model_validate({"lastEventId": event_id, "id": update_id}).start()
+            given = OnUpdateInput.model_validate({"lastEventId": event_id, "id": update_id})
+            named, seq = given.start()
         except (ValidationError, BadRequestError):
+            return
+        if given.after is not None:
+            assert event_id == f"after:{given.after}"
+            assert (named, seq) == (update_id, 0)
             return
         assert f"{named}:{seq:0{len(event_id.partition(':')[2])}}" == event_id
         assert update_id in {None, named}
