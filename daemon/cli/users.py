@@ -1,8 +1,9 @@
 """`user`: who may ask over TCP. Through the daemon, or, where none listens, in the machine's own files."""
 
 import asyncio
+import contextlib
 from argparse import Namespace
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from os import environ
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -12,7 +13,8 @@ from daemon.cli import texts
 from daemon.cli.asking import ask, connection_words
 from daemon.cli.exit_codes import ExitCode
 from daemon.cli.output import Output
-from daemon.client import Client, UnreachableError
+from daemon.client import Client, RefusedError, UnreachableError
+from daemon.errors import RefreshdError
 from daemon.models import Issued, Role, User
 
 DEFAULT_STATE_DIR = "/var/lib/refreshd"
@@ -70,7 +72,6 @@ def remove(arguments: Namespace) -> int:
 
 def _issue(arguments: Namespace, what: str, act: Callable[[_Accounts], Awaitable[Issued]]) -> int:
     async def work(client: Client, output: Output) -> ExitCode:
-        check_name(arguments.name)
         issued = await _done(arguments, client, act)
         said = f"user {issued.user.name} {what} (role {issued.user.role}); the token, shown this once:"
         output.result(f"{said}\n{issued.token}", issued.snake())
@@ -81,7 +82,6 @@ def _issue(arguments: Namespace, what: str, act: Callable[[_Accounts], Awaitable
 
 def _alter(arguments: Namespace, what: str, act: Callable[[_Accounts], Awaitable[User]]) -> int:
     async def work(client: Client, output: Output) -> ExitCode:
-        check_name(arguments.name)
         user = await _done(arguments, client, act)
         output.result(f"user {user.name} {what}", user.snake())
         return ExitCode.DONE
@@ -91,6 +91,10 @@ def _alter(arguments: Namespace, what: str, act: Callable[[_Accounts], Awaitable
 
 async def _done(arguments: Namespace, client: Client, act: Callable[[_Accounts], Awaitable[T]]) -> T:
     try:
+        if "name" in arguments:
+            # it would be a part of the URL
+            with _refused():
+                check_name(arguments.name)
         return await act(client.users)
     except UnreachableError as error:
         if error.sent or connection_words(arguments):
@@ -98,7 +102,19 @@ async def _done(arguments: Namespace, client: Client, act: Callable[[_Accounts],
         accounts = await asyncio.to_thread(_in_the_files, environ)
         if accounts is None:
             raise
-        return await act(accounts)
+        with _refused():
+            return await act(accounts)
+
+
+@contextlib.contextmanager
+def _refused() -> Iterator[None]:
+    """The rules say no as a daemon would: the same words, the same document, the same exit code."""
+    try:
+        yield
+    except RefreshdError as error:
+        raise RefusedError(
+            sentence=str(error), refusal=error.code, http_status=error.status, detail=error.detail
+        ) from error
 
 
 def _in_the_files(environment: Mapping[str, str]) -> "_FileAccounts | None":

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 
 from daemon.cli import main
-from tests.support.running import served
+from daemon.cli.exit_codes import ExitCode
+from tests.support.running import TOKEN, Served, served
 
 
 @dataclass(frozen=True)
@@ -56,31 +58,98 @@ async def test_a_token_from_the_command_opens_the_api(machine: Machine) -> None:
         assert (await world.get("/api/v1/version", tcp=True, **bearer)).status == 200
 
 
-async def _whole_life(machine: Machine) -> None:
-    assert (await machine.refreshd("user", "list")).stdout == "no users yet\n"
-    assert (await machine.refreshd("user", "add", "boss", "--role", "update")).code == 0
-    assert (await machine.refreshd("user", "add", "ana")).code == 0
-    assert (await machine.refreshd("user", "disable", "ana")).stdout == "user ana is disabled\n"
-    assert (await machine.refreshd("user", "enable", "ana")).stdout == "user ana is enabled\n"
-    assert (await machine.refreshd("user", "role", "ana", "update")).stdout == "user ana has the role update\n"
-    assert (await machine.refreshd("user", "remove", "boss")).stdout == "user boss is removed\n"
-    refused = await machine.refreshd("user", "remove", "ana", "--json")
-    assert refused.code != 0
-    assert refused.json["error"]["code"] == "last_user"
-    assert "add or enable another one first" in refused.stderr
-    listed = await machine.refreshd("user", "list", "--json")
-    assert [(user["name"], user["role"], user["enabled"]) for user in listed.json["users"]] == [("ana", "update", True)]
-    assert "token_sha256" not in listed.stdout
+TOLD = re.compile(r"rfd_[A-Za-z0-9_-]+|\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|\+00:00)?")
+# every command, where it does what it is told and where the rules say no
+LIFE = (
+    "list",
+    "add boss --role update",
+    "add ana",
+    "add ana",
+    "add Bad",
+    "add quiet --quiet",
+    "list",
+    "passwd ana --generate",
+    "passwd nobody",
+    "passwd ../x",
+    "disable ana",
+    "list",
+    "disable boss",
+    "disable nobody",
+    "disable ../x",
+    "enable ana",
+    "enable nobody",
+    "enable ../x",
+    "role ana update",
+    "role ana read",
+    "role boss read",
+    "role nobody update",
+    "role ../x update",
+    "remove ana",
+    "remove ana",
+    "remove boss",
+    "remove ../x",
+    "list",
+)
+REFUSALS = {
+    *("add ana", "add Bad", "passwd nobody", "passwd ../x", "disable boss", "disable nobody", "disable ../x"),
+    *("enable nobody", "enable ../x", "role boss read", "role nobody update", "role ../x update", "remove ana"),
+    *("remove boss", "remove ../x"),
+}
 
 
-async def test_the_rules_are_the_same_through_a_daemon(machine: Machine) -> None:
-    async with served(machine.folder):
-        await _whole_life(machine)
+async def _life(machine: Machine, *options: str) -> list[tuple[str, Done]]:
+    """What each command came to, apart from tokens and times."""
+    told = []
+    for line in LIFE:
+        done = await machine.refreshd("user", *line.split(), *options)
+        assert line != "passwd ana --generate" or "rfd_" in done.stdout
+        told.append((line, Done(done.code, TOLD.sub("…", done.stdout), TOLD.sub("…", done.stderr))))
+    return told
 
 
-async def test_the_rules_are_the_same_where_no_daemon_listens(machine: Machine) -> None:
+def _named(way: str, world: Served, folder: Path) -> tuple[str, ...]:
+    match way:
+        case "socket":
+            return ("--socket", str(world.socket))
+        case "url":
+            (folder / "token").write_text(TOKEN)
+            return ("--url", world.tcp_url, "--token-file", str(folder / "token"))
+        case _:
+            return ()
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["text", "json"])
+async def test_every_command_says_the_same_on_every_way(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, form: tuple[str, ...]
+) -> None:
     (machine.folder / "state").mkdir()
-    await _whole_life(machine)
+    beside = await _life(machine, *form)
+    assert {line for line, done in beside if done.code} == REFUSALS
+    assert {done.code for _, done in beside} == {ExitCode.DONE, ExitCode.REFUSED}
+    assert all(bool(done.stderr) == bool(done.code) for _, done in beside)
+    for way in ("default", "socket", "url"):
+        folder = machine.folder / way
+        folder.mkdir()
+        monkeypatch.setenv("REFRESHD_RUN_DIR", str(folder / "run") if way == "default" else "/nowhere")
+        async with served(folder, REFRESHD_TOKEN=TOKEN) as world:
+            assert await _life(machine, *form, *_named(way, world, folder)) == beside
+
+
+async def test_what_is_not_done_is_the_same_document_with_and_without_a_daemon(machine: Machine) -> None:
+    (machine.folder / "state").mkdir()
+    await machine.refreshd("user", "add", "boss", "--role", "update")
+    refused = await machine.refreshd("user", "remove", "boss", "--json")
+    assert (refused.code, refused.json["error"]["code"], refused.json["error"]["status"]) == (4, "last_user", 409)
+    assert "add or enable another one first" in refused.stderr
+
+
+async def test_a_token_is_in_no_list(machine: Machine) -> None:
+    (machine.folder / "state").mkdir()
+    token = (await machine.refreshd("user", "add", "boss", "--json")).json["token"]
+    for form in ((), ("--json",)):
+        listed = (await machine.refreshd("user", "list", *form)).stdout
+        assert token not in listed
+        assert "sha256" not in listed
 
 
 async def test_where_there_is_neither_a_daemon_nor_its_state_nothing_is_made_up(machine: Machine) -> None:
@@ -99,4 +168,4 @@ async def test_a_daemon_that_was_named_is_not_replaced_by_files(machine: Machine
 async def test_each_command_refuses_a_name_that_could_be_misread(machine: Machine, command: str) -> None:
     (machine.folder / "state").mkdir()
     refused = await machine.refreshd("user", command, "../x", "--json")
-    assert (refused.code, refused.json["error"]["code"]) == (1, "invalid_name")
+    assert (refused.code, refused.json["error"]["code"]) == (4, "invalid_name")
