@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from daemon.cli.exit_codes import ExitCode
-from daemon.cli.parser import build_parser
+from daemon.cli.parser import parse
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code. Raises SystemExit as argparse does, for --help, --version and wrong usage."""
-    arguments = build_parser().parse_args(argv)
+    arguments = parse(argv)
     _print_what_cannot_be_encoded()
     # the module is complete in memory from here on: the code on disk may be another at the end of the command
     module = import_module(arguments.module)

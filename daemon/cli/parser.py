@@ -1,10 +1,12 @@
 """The command line as argparse knows it. Standard library only, so that --help costs nothing."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from daemon import __version__
 from daemon.cli.exit_codes import DESCRIPTION
+from daemon.cli.place import AMID, BEFORE, connection_options, settle
 
 MOST_LISTED = 200
 _LONGEST = 86_400.0  # seconds
@@ -16,10 +18,13 @@ examples:
   refreshd update --branch main --dry-run
   refreshd update --commit 0123456789abcdef0123456789abcdef01234567 --timeout 300
   refreshd update main --machine my-container
+  refreshd --machine my-container logs --no-follow
   refreshd version --json --url http://127.0.0.1:3000 --token-file token.txt
   refreshd snapshots restore 1a2b3c4d src/main.py
   refreshd request --branch dev --wait
   refreshd overlay / --dry-run
+
+--socket, --machine, --url and --token-file may stand before the command or after it.
 
 environment:
   REFRESHD_SOCKET or REFRESHD_RUN_DIR   where the Unix socket is (/run/refreshd/refreshd.sock)
@@ -86,11 +91,18 @@ Where no daemon listens, the machine's own files are changed; REFRESHD_STATE_DIR
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Raises SystemExit as argparse does."""
+    parser = _build()
+    return settle(parser, parser.parse_args(argv))
+
+
+def _build() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="refreshd",
         description="Says which code a machine runs, and refreshes it in place.",
         epilog=_EXAMPLES + DESCRIPTION,
+        parents=(connection_options(BEFORE),),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -102,7 +114,7 @@ def build_parser() -> argparse.ArgumentParser:
 class _Commands:
     def __init__(self, parser: argparse.ArgumentParser) -> None:
         self._commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-        self._asking = (_connection_options(), _output_options())
+        self._asking = (connection_options(), _output_options())
 
     def add_all(self) -> None:
         self._add_daemon()
@@ -174,7 +186,10 @@ class _Commands:
 
     def _add_snapshots(self) -> None:
         snapshots = self.add(
-            "snapshots", "snapshots:list_all", "look at what updates found, and take files back out of it"
+            "snapshots",
+            "snapshots:list_all",
+            "look at what updates found, and take files back out of it",
+            connection_options(AMID),
         )
         snapshots.epilog = _SNAPSHOT_EXAMPLES
         inner = _Commands(snapshots)
@@ -202,7 +217,7 @@ class _Commands:
         logs.set_defaults(quiet=False)
 
     def _add_users(self) -> None:
-        users = self.add("user", "users:list_all", "say who may ask over TCP")
+        users = self.add("user", "users:list_all", "say who may ask over TCP", connection_options(AMID))
         users.epilog = _USER_EXAMPLES
         inner = _Commands(users)
         inner.add("list", "users:list_all", "list the users", *self._asking)
@@ -287,16 +302,6 @@ class _Commands:
         )
         command.set_defaults(module=f"daemon.cli.{module}", function=function)
         return command
-
-
-def _connection_options() -> argparse.ArgumentParser:
-    parent = argparse.ArgumentParser(add_help=False)
-    where = parent.add_mutually_exclusive_group()
-    where.add_argument("--socket", type=Path, metavar="PATH", help="its Unix socket (the default way)")
-    where.add_argument("--machine", metavar="NAME", help="its container, through the Docker engine; no port, no token")
-    where.add_argument("--url", metavar="URL", help="its TCP address, such as http://127.0.0.1:3000")
-    parent.add_argument("--token-file", type=Path, metavar="FILE", help="the bearer token for --url")
-    return parent
 
 
 def _listen_options() -> argparse.ArgumentParser:

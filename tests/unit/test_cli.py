@@ -1,5 +1,6 @@
 """The command line, in this process where it can be and in one of its own where it must be."""
 
+import argparse
 import asyncio
 import fcntl
 import io
@@ -24,6 +25,7 @@ import pytest
 from daemon import __version__
 from daemon.cli import main, overlay
 from daemon.cli.exit_codes import ExitCode
+from daemon.cli.parser import _build, parse
 from daemon.cli.progress import LiveProgress, PlainProgress, progress_on
 from daemon.cli.terminal import Style, clipped, printable
 from daemon.client import RefusedError, session
@@ -148,6 +150,92 @@ def test_a_connection_that_cannot_be_meant_is_wrong_usage(words: list[str], caps
     said = capsys.readouterr().err
     assert said.startswith("refreshd: ")
     assert "Traceback" not in said
+
+
+# and what argparse requires after each
+ASKING = {
+    **dict.fromkeys(("version", "status", "history", "rollback", "logs", "listen", "install"), ""),
+    "update": "main",
+    "snapshots list": "",
+    "snapshots show": "a",
+    "snapshots diff": "a",
+    "snapshots restore": "a",
+    "user list": "",
+    "user role": "a read",
+    **{f"user {command}": "a" for command in ("add", "passwd", "enable", "disable", "remove")},
+}
+PLACES = [["--socket", "/s"], ["--machine", "m"], ["--url", "http://h", "--token-file", "/t"], ["--token-file", "/t"]]
+
+
+def leaves(parser: argparse.ArgumentParser, *names: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """The commands that have none below them, and their parsers."""
+    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    for group in groups:
+        for name, inner in group.choices.items():
+            yield from leaves(inner, *names, name)
+    if not groups:
+        yield " ".join(names), parser
+
+
+def test_no_command_that_asks_a_machine_is_left_out_below() -> None:
+    found = {name for name, parser in leaves(_build()) if any(action.dest == "url" for action in parser._actions)}
+    assert found == ASKING.keys()
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("command", ASKING)
+def test_the_machine_may_be_named_before_the_command_or_after_it(command: str, place: list[str]) -> None:
+    first, *rest = f"{command} {ASKING[command]}".split()
+    after = parse([first, *rest, *place])
+    assert any(getattr(after, name) for name in ("socket", "machine", "url", "token_file"))
+    assert parse([*place, first, *rest]) == after
+    if first in {"user", "snapshots"}:
+        assert parse([first, *place, *rest]) == after
+
+
+def test_a_token_before_the_command_goes_with_the_address_after_it() -> None:
+    assert parse(["--token-file", "/t", "version", "--url", "http://h"]) == parse(
+        ["version", "--url", "http://h", "--token-file", "/t"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--url", "http://a", "version", "--url", "http://b"], "both --url and --url"),
+        (["--url", "http://a", "version", "--socket", "/s"], "both --url and --socket"),
+        (["--machine", "a", "listen", "--machine", "b"], "both --machine and --machine"),
+        (["user", "--machine", "a", "list", "--url", "http://b"], "both --machine and --url"),
+        (["--socket", "/s", "user", "--url", "http://b", "list"], "both --socket and --url"),
+        (["--token-file", "/a", "version", "--token-file", "/b"], "both --token-file and --token-file"),
+        (["--socket", "/s", "--url", "http://a", "version"], "not allowed with"),
+        (["--url", "http://a", "serve"], "cannot use --url with this command, which asks no machine"),
+        (["--machine", "a", "dial-stdio"], "cannot use --machine with this command"),
+        (["--token-file", "/a", "types"], "cannot use --token-file with this command"),
+    ],
+)
+def test_a_machine_that_is_named_twice_or_in_vain_is_wrong_usage(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert usage_error(*words) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_command_asks_the_machine_that_is_named_before_it(
+    machine: FakeMachine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*machine.where, "version"]) == 0
+    assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["--help"], ["version", "--help"], ["user", "--help"], ["user", "list", "--help"]])
+def test_help_names_the_ways_to_a_machine_wherever_they_may_stand(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert usage_error(*words) == 0
+    text = capsys.readouterr().out
+    for option in ("--socket PATH", "--machine NAME", "--url URL", "--token-file FILE"):
+        assert f"  {option} " in text
 
 
 def test_serve_check_sync_and_recover_run_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
