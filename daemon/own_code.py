@@ -32,7 +32,7 @@ class OwnCode:
     async def is_in(self, tree: Tree) -> bool:
         """Whether that tree has the same daemon, file by file."""
         prefix = f"{(self.code_dir / _PACKAGE).as_posix()}/"
-        theirs = await tree.find(lambda path: path.startswith(prefix))
+        theirs = await tree.find(lambda path: path.startswith(prefix), below=prefix)
         # first: of a daemon that somebody changed or removed in the meantime nothing has to be read
         if not await self.unchanged():
             return False

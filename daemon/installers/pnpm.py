@@ -72,7 +72,7 @@ class PnpmInstaller:
         self._interrupted = Interrupted(repo=repo, lockfile=repo / LOCKFILE, folder=self._state)
 
     async def fingerprint(self, tree: Tree) -> str | None:
-        files = await tree.find(_is_input)
+        files = await tree.find(_is_input, ends=(*_INPUTS, *_PATCHES))
         if MANIFEST not in files or is_for_another_manager(await tree.read(MANIFEST)):
             return None
         return digest(files, *await self._tools())
@@ -91,7 +91,7 @@ class PnpmInstaller:
         if lockfile is None:
             return
         named = lockfile.decode(errors="replace")
-        files = await tree.find(lambda path: _is_staged(path, named))
+        files = await tree.find(lambda path: _is_staged(path, named), ends=(*_STAGED, *_PATCHES, *_ARCHIVES))
         with failures_named(self.name, self._state):
             pin = pinned(await tree.read(MANIFEST))
             programs = await asyncio.to_thread(self._programs)

@@ -63,7 +63,7 @@ class UvInstaller:
         self._stocked = Marker(self._state / "stocked.json", Stocked)
 
     async def fingerprint(self, tree: Tree) -> str | None:
-        files = await tree.find(self._inputs.__contains__)
+        files = await tree.find(self._inputs.__contains__, ends=tuple(self._inputs))
         if str(self._below / LOCKFILE) not in files:
             return None
         return digest(files, await asyncio.to_thread(self._tools))
@@ -79,7 +79,7 @@ class UvInstaller:
 
     async def stage(self, tree: Tree) -> None:
         """Raises InstallError, NoSpaceError, ToolMissingError."""
-        files = await tree.find(self._inputs.__contains__)
+        files = await tree.find(self._inputs.__contains__, ends=tuple(self._inputs))
         key = await self.fingerprint(tree)
         if key is None:
             return

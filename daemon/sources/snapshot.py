@@ -1,7 +1,8 @@
 """The source of a rollback: what the checkout held before an earlier update, out of its snapshot. No network."""
 
 import asyncio
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from daemon.models import Update
 from daemon.refs import Ref
 from daemon.snapshots import Snapshots
 from daemon.sources import Staged
+from daemon.trees import narrowed
 
 
 class SnapshotTree:
@@ -22,9 +24,10 @@ class SnapshotTree:
         self._git = git
         self._tree = tree
 
-    async def find(self, match: Callable[[str], bool]) -> dict[str, str]:
-        listed = (await self._git("ls-tree", "-r", "-z", self._tree)).stdout.split(b"\0")
-        lines = (line.decode("utf-8", "surrogateescape").partition("\t") for line in listed if line)
+    async def find(self, match: Callable[[str], bool], *, ends: Sequence[str] = (), below: str = "") -> dict[str, str]:
+        listed = (await self._git("ls-tree", "-r", "-z", self._tree)).stdout
+        found = narrowed(listed, ends=ends, below=b"\t" + os.fsencode(below) if below else b"")
+        lines = (line.decode("utf-8", "surrogateescape").partition("\t") for line in found)
         files = {name: facts.split()[2] for facts, _, name in lines if facts.split()[1] == "blob"}
         return {name: blob for name, blob in files.items() if match(name)}
 

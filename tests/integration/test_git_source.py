@@ -271,6 +271,14 @@ class TestStaged:
         assert await tree.read("a b/c blob") == b"nested"
         assert await tree.read("code") == b"two\n"
 
+    async def test_a_narrowed_look_finds_what_a_whole_one_does(self, lab: GitLab) -> None:
+        wanted = {"p/package.json", "package.json", "own/x y", "own/\x07\ttab"}
+        lab.publish(dict.fromkeys((*wanted, "p\town/package.jsonx", "package.json.d/x"), "x"))
+        tree = (await lab.stage("main")).tree
+        whole = await tree.find(wanted.__contains__)
+        assert await tree.find(wanted.__contains__, ends=("package.json",), below="own/") == whole
+        assert set(whole) == wanted
+
     @pytest.mark.parametrize("path", ["absent", "an absent blob", "p", "kept/x", ""])
     async def test_the_tree_has_nothing_where_there_is_no_file(self, lab: GitLab, path: str) -> None:
         lab.publish({"p/x": "x"})

@@ -139,6 +139,17 @@ async def test_the_status_here_is_the_status_there(refreshed: Lab) -> None:
     assert refreshed.checkout.status == host.status == " M changed\n M executable\n D gone\n?? untracked"
 
 
+async def test_an_index_that_knows_no_file_learns_all_of_them(refreshed: Lab) -> None:
+    """As in a machine that was copied: whoever asks for the version would read every file, each time."""
+    refreshed.host.commit({f"many/{number}": "x\n" for number in range(150)})
+    await refreshed.refresh()
+    for path in refreshed.checkout.path.glob("many/*"):
+        os.utime(path, ns=(1, 1))
+    refreshed.host.commit({"README.md": "two\n"})
+    await refreshed.refresh()
+    assert refreshed.checkout.git("diff-files", "--name-only") in {"", "README.md"}
+
+
 async def test_what_the_host_has_staged_is_modified_here(refreshed: Lab) -> None:
     refreshed.host.write("README.md", "staged\n")
     refreshed.host.git("add", "README.md")

@@ -32,7 +32,7 @@ from daemon.undo import Undo
 class FakeTree:
     files: dict[str, bytes]
 
-    async def find(self, match: Callable[[str], bool]) -> dict[str, str]:
+    async def find(self, match: Callable[[str], bool], **_narrowed: object) -> dict[str, str]:
         return {path: blob_id(content) for path, content in self.files.items() if match(path)}
 
     async def read(self, path: str) -> bytes | None:

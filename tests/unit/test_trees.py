@@ -33,6 +33,19 @@ async def test_find_gives_the_files_that_match_and_their_ids(tmp_path: Path) -> 
     assert await tree.find(is_manifest) == {"package.json": blob_id(b"{}"), "app/package.json": blob_id(b"[]")}
 
 
+async def test_a_narrowed_look_asks_about_the_ends_and_the_folder_alone(tmp_path: Path) -> None:
+    names = ("package.json", "a/package.json", "own/a.py", "a/own/b.py", "a\town/c.py", "x.json/y", "own")
+    asked = []
+
+    def match(path: str) -> bool:
+        asked.append(path)
+        return False
+
+    tree = FolderTree(tmp_path, map(os.fsencode, names))
+    await tree.find(match, ends=("package.json", ".patch"), below="own/")
+    assert asked == ["a/package.json", "own/a.py", "package.json"]
+
+
 async def test_a_file_outside_the_list_is_no_file_of_the_tree(tmp_path: Path) -> None:
     """An ignored lockfile does not arrive with the update, so nobody may decide by it."""
     (tmp_path / "listed").write_bytes(b"1")

@@ -3,9 +3,10 @@
 import asyncio
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from daemon.git import Git
+from daemon.trees import narrowed
 
 LIST = ("ls-tree", "-r", "-z")
 
@@ -25,11 +26,11 @@ class GitTree:
         self._commit = commit
         self._listed = listed
 
-    async def find(self, match: Callable[[str], bool]) -> dict[str, str]:
+    async def find(self, match: Callable[[str], bool], *, ends: Sequence[str] = (), below: str = "") -> dict[str, str]:
         """Raises CommandFailedError."""
         if self._listed is None:
             self._listed = (await self._git(*LIST, self._commit)).stdout
-        entries = await asyncio.to_thread(_matching, self._listed, match)
+        entries = await asyncio.to_thread(_matching, self._listed, match, ends, below)
         files = {path: blob for path, (mode, kind, blob) in entries.items() if kind == b"blob" and mode != _SYMLINK}
         return files | await self._behind([path for path, (mode, *_) in entries.items() if mode == _SYMLINK])
 
@@ -61,8 +62,11 @@ def has_gitmodules(listed: bytes) -> bool:
     return b"\t.gitmodules\0" in listed and bool(_GITMODULES.search(listed))
 
 
-def _matching(listed: bytes, match: Callable[[str], bool]) -> dict[str, tuple[bytes, bytes, str]]:
+def _matching(
+    listed: bytes, match: Callable[[str], bool], ends: Sequence[str], below: str
+) -> dict[str, tuple[bytes, bytes, str]]:
     """Mode, kind and id by path. Only what matches is taken apart."""
-    records = (record.partition(b"\t") for record in listed.split(b"\0") if record)
+    found = narrowed(listed, ends=ends, below=b"\t" + os.fsencode(below) if below else b"")
+    records = (record.partition(b"\t") for record in found)
     wanted = ((meta.split(), path) for meta, _, name in records if match(path := os.fsdecode(name)))
     return {path: (mode, kind, blob.decode()) for (mode, kind, blob), path in wanted}
