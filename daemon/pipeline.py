@@ -12,7 +12,7 @@ from daemon.machinery import GUARD, Machinery, short
 from daemon.models import Plan, Preserved, Problem, Update
 from daemon.permission import Permission
 from daemon.refs import Ref
-from daemon.snapshots import Snapshot
+from daemon.snapshots import Look, Snapshot
 from daemon.sources import Paths, Source, Staged
 from daemon.sources.snapshot import SnapshotTree
 from daemon.states import Event, State
@@ -73,7 +73,7 @@ class Pipeline:
         await self._m.disk.require()
         await source.prepare()
         staged = await source.stage(ref)
-        work, tree = await together(self._compare(staged), self._look(staged))
+        work, look = await together(self._compare(staged), self._look(staged, head))
         facts = {"to_commit": staged.commit, "ref": staged.ref, "notes": list(staged.notes)}
         if work.plan(ref, source.name, head).nothing_to_do:
             message = f"already at {short(staged.commit)}, nothing to do"
@@ -85,9 +85,9 @@ class Pipeline:
             await self._permission.require(staged.commit)
         for installer, _ in work.installs:
             await installer.stage(staged.tree)
-            tree = None  # that may have taken minutes, in which somebody worked in the checkout
+            look = None  # that may have taken minutes, in which somebody worked in the checkout
         await self._m.disk.require(Need(self._m.snapshots.folder, await self._m.snapshots.space()))
-        snapshot = await self._m.snapshots.take(f"before update {update.id}", update=update.id, head=head, tree=tree)
+        snapshot = await self._m.snapshots.take(f"before update {update.id}", update=update.id, head=head, look=look)
         facts["notes"] = [*staged.notes, *snapshot.notes]
         await self._m.undo.prepare(update.id, snapshot, installed=await self._installed(), submodules=staged.submodules)
         await journal.advance(
@@ -96,13 +96,13 @@ class Pipeline:
         await self._mutate(update.id, work, source, snapshot)
         return True
 
-    async def _look(self, staged: Staged) -> str | None:
-        """The tree of the checkout, for the snapshot; and the daemon that comes gets a child that will try it."""
+    async def _look(self, staged: Staged, head: str | None) -> Look | None:
+        """At the checkout, for the snapshot; and the daemon that comes gets a child that will try it."""
         if staged.current:
             return None
         await self._m.disk.require(Need(self._m.snapshots.folder, await self._m.snapshots.space()))
-        tree, _ = await together(self._m.snapshots.look(), self._m.checker.warm(staged.tree))
-        return tree
+        look, _ = await together(self._m.snapshots.look(head), self._m.checker.warm(staged.tree))
+        return look
 
     async def _mutate(self, update_id: str, work: Work, source: Source, before: Snapshot) -> None:
         journal = self._m.journal

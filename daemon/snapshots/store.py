@@ -7,7 +7,6 @@ every conversion off: the bytes are those on disk.
 
 import asyncio
 import contextlib
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +21,8 @@ from daemon.gitdir import GitDir
 from daemon.log import get_logger
 from daemon.models import Changes
 from daemon.process import Result
-from daemon.snapshots import base, broken, submodules
+from daemon.snapshots import base, broken, passed_over, submodules
+from daemon.snapshots.passed_over import Look, missing
 from daemon.snapshots.submodules import Submodule
 from daemon.snapshots.touched import MOST, tells_all, tree_with
 from daemon.tasks import together
@@ -63,28 +63,28 @@ class Snapshots:
         self._repo = repo
         self._timeout = timeout
 
-    async def look(self) -> str | None:
-        """What `tree` gives, for `take`; None where that has to find out what is wrong. Raises NoSpaceError."""
+    async def look(self, head: str | None) -> Look | None:
+        """For `take` with the same head; None where that has to find out what is wrong. Raises NoSpaceError."""
         try:
             with disk_full_blamed(self.folder):
-                return await self.tree()
+                return await self._look(head)
         except CommandFailedError as error:
             if error.exit_code < 0:
                 raise
             return None
 
     async def take(
-        self, label: str, *, update: str | None = None, head: str | None = None, tree: str | None = None
+        self, label: str, *, update: str | None = None, head: str | None = None, look: Look | None = None
     ) -> Snapshot:
         """Kept, and durable when it returns. For the holder of the machine's lock. `head`: the commit of the checkout.
 
-        `tree` is what `look` gave a moment ago.
+        `look` is what `look` gave a moment ago.
         A repository that is damaged is put aside and a new one begun, and the snapshot's notes say so.
         Raises CommandFailedError, CheckoutError, NoSpaceError.
         """
         message = _message(label, update=update, head=head)
         try:
-            return await self._take(message, head, tree)
+            return await self._take(message, head, look)
         except CommandFailedError as error:
             if error.exit_code < 0:  # it was killed: that says nothing about the repository
                 raise
@@ -96,22 +96,31 @@ class Snapshots:
             log.warning("snapshot fails, trying a new repository", error=str(error), detail=error.detail)
         return await self._take_anew(message, head)
 
-    async def _take(self, message: str, head: str | None, tree: str | None = None) -> Snapshot:
+    async def _take(self, message: str, head: str | None, look: Look | None = None) -> Snapshot:
         with disk_full_blamed(self.folder):
-            tree = tree or await self.tree()
-            git = self.git()
-            _, edits, commit = await together(
-                # the way back reads all of it: what is damaged has to be noticed before it is needed
-                git("ls-tree", "-r", "-t", "-z", "--object-only", tree),
-                self._edits(head, tree),
-                git("commit-tree", tree, stdin=message.encode()),
-            )
+            look = look or await self._look(head)
+            tree = look.tree
+            edits, commit = await self._commit(tree, head, message)
+            if (whole := await self._completed(look, edits)) != tree:
+                tree = whole
+                edits, commit = await self._commit(tree, head, message)
             number = await asyncio.to_thread(self._next_number)
-            await git("update-ref", f"{REFS}{number:06}-{commit.text}", commit.text)
+            await self.git()("update-ref", f"{REFS}{number:06}-{commit}", commit)
         if edits is None:
-            return Snapshot(commit=commit.text, tree=tree)
+            return Snapshot(commit=commit, tree=tree)
         names = frozenset(edits.split(b"\0")[1::2])
-        return Snapshot(commit=commit.text, tree=tree, edits=parse_name_status(edits), edited=names)
+        return Snapshot(commit=commit, tree=tree, edits=parse_name_status(edits), edited=names)
+
+    async def _commit(self, tree: str, head: str | None, message: str) -> tuple[bytes | None, str]:
+        """How it differs from `head`, and the commit that was made of it."""
+        git = self.git()
+        _, edits, commit = await together(
+            # the way back reads all of it: what is damaged has to be noticed before it is needed
+            git("ls-tree", "-r", "-t", "-z", "--object-only", tree),
+            self._edits(head, tree),
+            git("commit-tree", tree, stdin=message.encode()),
+        )
+        return edits, commit.text
 
     async def _take_anew(self, message: str, head: str | None) -> Snapshot:
         """Where a new repository does not help either, the old one was not to blame and is put back."""
@@ -155,28 +164,48 @@ class Snapshots:
 
         `much`: many files are new.
         """
+        return (await self._look(None, much=much)).tree
+
+    async def _look(self, head: str | None, *, much: bool = False) -> Look:
+        """Whole without `head`."""
         await self._ensure_repository()
         inner = await self.submodules()
         await asyncio.to_thread(self._prepare_to_look, inner)
         exclude = str((await self._repository()).exclude)
         git = self.git(config={"core.excludesFile": exclude, **await self._how_to_store(much=much)})
-        _, ignored = await together(
-            self._add_all(git),
-            # files that are tracked although a rule ignores them: `add --all` passes them over
-            self._checkout()("ls-files", "-z", "--cached", "--ignored", "--exclude-standard"),
-        )
-        missing = await self._unfold(git, inner) if inner else ()
-        if present := await asyncio.to_thread(self._present, b"\0".join((ignored.stdout, *missing))):
+        if head and not inner:
+            _, staged = await together(self._add_all(git), self._staged(head))
+            return Look((await git("write-tree")).text, staged)
+        _, ignored = await together(self._add_all(git), passed_over.ignored(self._checkout()))
+        await self._add_by_name(ignored | (await self._unfold(git, inner) if inner else frozenset()))
+        return Look((await git("write-tree")).text)
+
+    async def _staged(self, head: str) -> bytes:
+        words = ("diff-index", "--cached", "-z", "--no-renames", "--name-status", head)
+        return (await self._checkout()(*words)).stdout
+
+    async def _completed(self, look: Look, edits: bytes | None) -> str:
+        """The tree with what was passed over."""
+        names = missing(edits, look.staged) if edits is not None and look.staged is not None else frozenset[bytes]()
+        return (await self.git()("write-tree")).text if await self._add_by_name(names) else look.tree
+
+    async def _add_by_name(self, names: frozenset[bytes]) -> bool:
+        """Those that are there, whatever the rules say."""
+        there = await asyncio.to_thread(passed_over.present, self._repo, names) if names else b""
+        if there:
             literal = self.git(env={"GIT_LITERAL_PATHSPECS": "1"})
-            await literal("add", "--force", "--pathspec-from-file=-", "--pathspec-file-nul", stdin=present)
-        return (await git("write-tree")).text
+            await self._add(literal, "--force", "--pathspec-from-file=-", "--pathspec-file-nul", names=there)
+        return bool(there)
 
     async def submodules(self) -> list[Submodule]:
         """Those whose files a snapshot holds as well."""
         return await submodules.checked_out(self._repo, limit=self._timeout)
 
     async def _add_all(self, git: Git) -> None:
-        added = await git("add", "--all", "--ignore-errors", ok_codes=(0, 1))
+        await self._add(git, "--all")
+
+    async def _add(self, git: Git, *words: str, names: bytes = b"") -> None:
+        added = await git("add", "--ignore-errors", *words, stdin=names, ok_codes=(0, 1))
         if added.code:
             self._refuse_what_is_ours(added)
             log.warning("some files cannot be preserved", detail=added.tail)
@@ -294,10 +323,6 @@ class Snapshots:
         exclude = self.folder / "info" / "exclude"
         if (rules := submodules.excludes(inner)) != (gitdir.read(exclude) or b""):
             write_atomically(exclude, rules)
-
-    def _present(self, listed: bytes) -> bytes:
-        root = os.fsencode(self._repo)
-        return b"".join(name + b"\0" for name in listed.split(b"\0") if name and os.path.lexists(root + b"/" + name))
 
     async def _ensure_repository(self) -> None:
         if await asyncio.to_thread((self.folder / "info" / "attributes").exists):

@@ -44,8 +44,8 @@ def snapshots_of(machine: Served) -> Snapshots:
     return machine.daemon.shelf._snapshots
 
 
-async def take(machine: Served, label: str = "a label", **facts: str) -> str:
-    return (await snapshots_of(machine).take(label, **facts)).commit
+async def take(machine: Served, label: str = "a label", update: str | None = None, head: str | None = None) -> str:
+    return (await snapshots_of(machine).take(label, update=update, head=head)).commit
 
 
 def write(repo: Path, name: bytes, content: bytes) -> None:
@@ -485,10 +485,10 @@ async def test_a_full_disk_while_a_snapshot_is_taken_leaves_the_old_state(
     target = world.upstream({"code": "B"})
     snapshots = world.machinery.snapshots
 
-    async def full() -> str:
+    async def full(*_: object) -> None:
         raise CommandFailedError(command="git add", exit_code=1, detail="error: file write: No space left on device")
 
-    monkeypatch.setattr(snapshots, "tree", full)
+    monkeypatch.setattr(snapshots, "_add_all", full)
     update = await world.update(target)
     assert update.error
     assert (update.state, update.error.code) == (State.FAILED, "no_space")

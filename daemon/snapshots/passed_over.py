@@ -1,0 +1,50 @@
+"""Files that are tracked although a rule ignores them: `git add --all` passes those over that its index does not have.
+
+They are what the checkout's index has and a snapshot has not. Both are compared with one commit, at the cost of what
+differs from it; listing what is tracked and ignored would look at every file.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from daemon.git import Git
+
+
+@dataclass(frozen=True)
+class Look:
+    """A tree of the checkout. Such files may be missing in it where `staged` says how the index differs from HEAD."""
+
+    tree: str
+    staged: bytes | None = None
+
+
+async def ignored(checkout: Git) -> frozenset[bytes]:
+    """All of them, by the rules; needs no commit."""
+    listed = (await checkout("ls-files", "-z", "--cached", "--ignored", "--exclude-standard")).stdout
+    return frozenset(listed.split(b"\0")[:-1])
+
+
+def missing(edits: bytes, staged: bytes) -> frozenset[bytes]:
+    """What the index has and the tree has not, from `--name-status -z` of both against the same commit."""
+    removed, added = _names(edits, b"D"), _names(edits, b"A")
+    # U: of a merge that is under way
+    return (removed - _names(staged, b"D")) | (_names(staged, b"A") | _names(staged, b"U")) - added
+
+
+def present(repo: Path, names: Iterable[bytes]) -> bytes:
+    """Those that are there, each with a NUL after it. A folder is what became of a file, unless it is a repository."""
+    root = os.fsencode(repo) + b"/"
+    return b"".join(name + b"\0" for name in sorted(names) if name and _is_one(root + name))
+
+
+def _is_one(path: bytes) -> bool:
+    if os.path.isdir(path) and not os.path.islink(path):  # noqa: PTH112, PTH114 - bytes
+        return os.path.lexists(path + b"/.git")
+    return os.path.lexists(path)
+
+
+def _names(listed: bytes, status: bytes) -> frozenset[bytes]:
+    fields = listed.split(b"\0")
+    return frozenset(name for kind, name in zip(fields[0:-1:2], fields[1::2], strict=False) if kind == status)
