@@ -21,6 +21,7 @@ OFFLINE = {"GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
 # prints what is modified
 UNMODIFIED = ("status", "--porcelain", "-z", "--untracked-files=no", "--ignore-submodules=untracked", "--no-renames")
 
+_DIFFERENCE = ("diff-tree", "-r", "-z", "--no-renames", "--ignore-submodules=none", "--name-status")
 _KIND = ("--is-bare-repository", "--is-inside-work-tree", "--is-shallow-repository")
 _PLACE = ("--path-format=absolute", "--git-dir", "--git-common-dir")
 _HEAD = ("HEAD^{commit}", "--symbolic-full-name", "HEAD")
@@ -114,15 +115,8 @@ class Repository:
         return replace(self, git=replace(self.git, timeout=seconds))
 
     async def missing(self, commit: str) -> frozenset[str] | None:
-        """Objects of the commit's files that are not here; None if the commit itself is not.
-
-        A fetch that was killed can leave a commit without its files, so that the commit alone proves nothing.
-        """
-        words = ("rev-list", "--objects", "--no-walk", "--quiet", "--missing=print", commit)
-        walked = await self.git(*words, ok_codes=(0, 128))
-        if walked.code:
-            return None
-        return frozenset(line.removeprefix("?") for line in walked.text.split("\n") if line.startswith("?"))
+        """As the function of this name."""
+        return await missing(self.git, commit)
 
     async def peeled(self, name: str) -> str | None:
         """The id of the commit that a name, an id or a tag leads to."""
@@ -132,12 +126,30 @@ class Repository:
     async def difference(self, commit: str) -> bytes:
         """The committed one, from HEAD to `commit`: status, name, status, name, and so on, each with a NUL after it."""
         before = self.head or _EMPTY_TREE[len(commit)]
-        words = ("diff-tree", "-r", "-z", "--no-renames", "--ignore-submodules=none", "--name-status")
-        return (await self.git(*words, before, commit)).stdout
+        return (await self.git(*_DIFFERENCE, before, commit)).stdout
+
+    async def difference_if_known(self, name: str) -> bytes | None:
+        """The same for anything that leads to a commit; None without a HEAD, or where objects are missing."""
+        if self.head is None:
+            return None
+        told = await self.git(*_DIFFERENCE, self.head, name, ok_codes=(0, 128))
+        return None if told.code else told.stdout
 
     async def unmodified(self) -> bool:
         """Files and index are HEAD's, submodules are at the commits that it names; untracked files do not count."""
         return not (await self.git(*UNMODIFIED)).stdout
+
+
+async def missing(git: Git, commit: str) -> frozenset[str] | None:
+    """Objects of the commit's files that are not here; None if the commit itself is not.
+
+    A fetch that was killed can leave a commit without its files, so that the commit alone proves nothing.
+    """
+    words = ("rev-list", "--objects", "--no-walk", "--quiet", "--missing=print", commit)
+    walked = await git(*words, ok_codes=(0, 128))
+    if walked.code:
+        return None
+    return frozenset(line.removeprefix("?") for line in walked.text.split("\n") if line.startswith("?"))
 
 
 async def git_in(path: Path, *, limit: float) -> Git:

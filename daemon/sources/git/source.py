@@ -11,11 +11,11 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from daemon.errors import CheckoutError, NoSpaceError, RefNotAllowedError, RefNotFoundError
-from daemon.git import parse_name_status
+from daemon.git import Git, parse_name_status
 from daemon.refs import Ref, RefKind, parse_commit
 from daemon.sources import Paths, Staged
 from daemon.sources.blame import blamed
-from daemon.sources.checkout import Repository, effective_url, make_repository
+from daemon.sources.checkout import Repository, effective_url, git_in, make_repository, missing
 from daemon.sources.git.credentials import Credentials
 from daemon.sources.git.modules import checked_out
 from daemon.sources.git.policy import EVERYTHING, RefPolicy, check
@@ -23,7 +23,7 @@ from daemon.sources.git.present import present
 from daemon.sources.git.promised import fetch_promised
 from daemon.sources.git.remote import FETCHED, Deadline, Remote
 from daemon.sources.git.submodules import SubmoduleStage, check_out_submodules, leaving, remove_submodule
-from daemon.sources.git.tree import LIST, GitTree
+from daemon.sources.git.tree import LIST, GitTree, has_gitmodules
 from daemon.sources.git.urls import shown
 from daemon.tasks import together
 
@@ -39,11 +39,15 @@ _HINTS = {
 
 @dataclass(frozen=True)
 class Located:
-    """A commit that is present. `name`: the full name that led to it; `files`: their list, where git could make it."""
+    """A commit that is present. `name`: the full name that led to it.
+
+    `files`: their list, and `difference`: what `Repository.difference` says of it; each where git could tell.
+    """
 
     commit: str
     name: str | None
     files: bytes | None
+    difference: bytes | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,10 +110,11 @@ class GitSource:
                 return there or await self._stage(ref)
 
     async def _stage(self, ref: Ref) -> Staged:
-        repository = await Repository.open(self._repo, limit=self._stage_timeout)
+        git = await git_in(self._repo, limit=self._stage_timeout)
+        repository, absent = await together(Repository.describe(git), _missing(git, ref))
         remote = await self._remote(repository, ref)
         candidates = self._policy.candidates(ref)
-        located = await _locate(remote, ref, candidates)
+        located = await _locate(remote, ref, candidates, absent)
         await check(self._policy, remote, located.commit, located.name)
         if repository.partial:
             await fetch_promised(remote, located.commit)
@@ -183,10 +188,15 @@ async def _check_out(repository: Repository, commit: str) -> None:
     await repository.locks.guarded(lambda: repository.git(*words))
 
 
-async def _locate(remote: Remote, ref: Ref, candidates: Sequence[str]) -> Located:
-    """Makes the commit present. Raises RefNotFoundError and `fetch`'s."""
+async def _missing(git: Git, ref: Ref) -> frozenset[str] | None:
+    """Of what was asked for, where that is an id."""
+    return await missing(git, ref.name) if ref.kind is RefKind.COMMIT else None
+
+
+async def _locate(remote: Remote, ref: Ref, candidates: Sequence[str], absent: frozenset[str] | None) -> Located:
+    """Makes the commit present. `absent`: what `_missing` says. Raises RefNotFoundError and `fetch`'s."""
     if ref.kind is RefKind.COMMIT:
-        await _ensure_commit(remote, ref)
+        await _ensure_commit(remote, ref, absent)
         return await _commit_behind(remote, ref, ref.name, None)
     _refuse_without_url(remote)
     if remote.repository.shallow:
@@ -201,10 +211,9 @@ async def _locate(remote: Remote, ref: Ref, candidates: Sequence[str]) -> Locate
     raise _not_found(remote, ref)
 
 
-async def _ensure_commit(remote: Remote, ref: Ref) -> None:
+async def _ensure_commit(remote: Remote, ref: Ref, absent: frozenset[str] | None) -> None:
     repository = remote.repository
-    missing = await repository.missing(ref.name)
-    if missing is None or (missing and not repository.partial):
+    if absent is None or (absent and not repository.partial):
         _refuse_without_url(remote)
         try:
             await remote.fetch(ref.name, depth=1 if repository.shallow else None)
@@ -226,10 +235,14 @@ async def _locate_in_shallow(remote: Remote, ref: Ref, candidates: Sequence[str]
 async def _commit_behind(remote: Remote, ref: Ref, what: str, name: str | None) -> Located:
     """`what` is an id or a ref of ours."""
     repository = remote.repository
-    commit, listed = await together(repository.peeled(what), repository.git(*LIST, what, ok_codes=(0, 128)))
+    commit, listed, difference = await together(
+        repository.peeled(what),
+        repository.git(*LIST, what, ok_codes=(0, 128)),
+        repository.difference_if_known(what),
+    )
     if commit is None:
         raise RefNotFoundError(ref=ref.name, remote=shown(remote.url), hint="it is there but leads to no commit")
-    return Located(commit, name, None if listed.code else listed.stdout)
+    return Located(commit, name, None if listed.code else listed.stdout, difference)
 
 
 def _refuse_without_url(remote: Remote) -> None:
@@ -246,10 +259,9 @@ def _not_found(remote: Remote, ref: Ref) -> RefNotFoundError:
 
 async def _describe(repository: Repository, located: Located, submodules: SubmoduleStage, base: str) -> StagedCommit:
     commit = located.commit
-    current, difference, gone = await together(
-        _is_current(repository, commit, submodules.paths),
-        repository.difference(commit),
-        leaving(repository, commit, base, files=located.files),
+    difference = await repository.difference(commit) if located.difference is None else located.difference
+    current, gone = await together(
+        _is_current(repository, commit, submodules.paths), _leaving(repository, located, difference, base)
     )
     notes = list(submodules.notes)
     if repository.branch and not current:
@@ -269,6 +281,13 @@ async def _describe(repository: Repository, located: Located, submodules: Submod
         touched=frozenset(difference.split(b"\0")[1::2]),
         moves_submodules=bool(submodules.paths or gone),
     )
+
+
+async def _leaving(repository: Repository, located: Located, difference: bytes, base: str) -> dict[str, bool]:
+    """What `leaving` says; where neither commit has a .gitmodules, none does."""
+    if located.files is not None and not has_gitmodules(located.files) and b".gitmodules\0" not in difference:
+        return {}
+    return await leaving(repository, located.commit, base, files=located.files)
 
 
 async def _is_current(repository: Repository, commit: str, submodules: list[str]) -> bool:
