@@ -6,7 +6,6 @@ what is on disk by then. Where the daemon is the one that runs already, nothing 
 """
 
 import asyncio
-import contextlib
 import json
 import socket
 import sys
@@ -17,6 +16,7 @@ from daemon import __version__
 from daemon.errors import CheckError, CommandFailedError, CommandTimeoutError, RefreshdError
 from daemon.own_code import OwnCode
 from daemon.process import Command, Result, run
+from daemon.tasks import ended
 from daemon.trees import Tree
 
 
@@ -58,10 +58,10 @@ class _Warm:
 
     async def end(self) -> None:
         self._line.close()
-        self._running.cancel()
-        with contextlib.suppress(RefreshdError, asyncio.CancelledError):
-            await self._running
-        self._other_end.close()
+        try:
+            await ended(self._running)
+        finally:
+            self._other_end.close()
 
 
 class Checker:

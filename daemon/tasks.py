@@ -25,6 +25,17 @@ async def uncancelled(work: Awaitable[T]) -> T:
         raise
 
 
+async def ended(*tasks: "asyncio.Future[Any]") -> None:
+    """Cancels them and returns when they have ended, however. The caller's own cancellation is not lost."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await uncancelled(asyncio.wait(tasks))
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # else the loop complains that nobody asked for it
+
+
 @overload
 async def together(first: Coroutine[Any, Any, A], second: Coroutine[Any, Any, B], /) -> tuple[A, B]: ...
 @overload
@@ -37,7 +48,5 @@ async def together(*work: Coroutine[Any, Any, Any]) -> tuple[Any, ...]:
     try:
         return tuple(await asyncio.gather(*tasks))
     except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+        await ended(*tasks)
         raise

@@ -1,7 +1,6 @@
 """An update as it happens: one line for each state, alive on a terminal and plain everywhere else."""
 
 import asyncio
-import contextlib
 import itertools
 import time
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from daemon.cli.texts import seconds
 from daemon.client import Watcher
 from daemon.models import Entry, Update
 from daemon.states import State
+from daemon.tasks import ended
 
 REPAINT_EVERY = 0.1  # seconds
 
@@ -88,9 +88,7 @@ class LiveProgress(Progress):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._painting:
-            self._painting.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._painting
+            await ended(self._painting)
         if self._current:
             # what is left on the screen must not look as if it still moved
             self._replace_line(" ", self._running_text())

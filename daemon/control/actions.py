@@ -14,6 +14,7 @@ from daemon.errors import InternalError, RefreshdError
 from daemon.log import get_logger
 from daemon.models import Entry, Update
 from daemon.refs import parse_ref
+from daemon.tasks import ended
 
 RENEW_EVERY = 3  # times within a lease
 ANSWERS_WITHIN = 180.0  # seconds, for the daemon of a machine that was started
@@ -78,10 +79,7 @@ class Operator:
 
     async def stop(self) -> None:
         """Lets go of what is under way. Its machines go on, and whoever holds the database next looks after it."""
-        for task in self._tasks.values():
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks.values())
+        await ended(*self._tasks.values())
 
     def _target(self, activity: Activity, target_ref: str) -> str:
         match activity:
@@ -112,9 +110,7 @@ class Operator:
             await asyncio.shield(self._operations.let_go(operation.id))
             raise
         finally:
-            for task in (working, keeping):
-                task.cancel()
-            await asyncio.gather(working, keeping, return_exceptions=True)
+            await ended(working, keeping)
 
     async def _keep(self, operation: Operation) -> None:
         """Returns when the operation is not ours any more. A database that is away for a moment is no loss."""
@@ -173,9 +169,7 @@ class Operator:
             message = "the machine stopped during the update; when it starts, it finishes it or goes back by itself"
             return RefreshResult(success=False, outcome="stopped", message=message)
         finally:
-            for task in (working, stopped):
-                task.cancel()
-            await asyncio.gather(working, stopped, return_exceptions=True)
+            await ended(working, stopped)
 
     async def _has_stopped(self, machine: str, result: RefreshResult) -> bool:
         """Why it does not answer, where it does not. A connection breaks before its provider knows of the end."""

@@ -14,6 +14,7 @@ from daemon.control.settings import ControlSettings
 from daemon.errors import ConfigurationError
 from daemon.server.limits import LimitedRunner, Limits
 from daemon.supervisor import ExitCode
+from daemon.tasks import ended
 
 SHUTDOWN_SECONDS = 5.0
 
@@ -56,9 +57,7 @@ async def serve(control: Control) -> None:
         await control.leaving.wait()
     finally:
         control.leaving.set()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await ended(*tasks)
         await runner.cleanup()
 
 

@@ -5,7 +5,6 @@ Unix socket. So whoever may use the engine may use the machine, and every featur
 """
 
 import asyncio
-import contextlib
 import errno
 import re
 import socket
@@ -20,6 +19,7 @@ from aiohttp.client_proto import ResponseHandler
 
 from daemon.client import Client
 from daemon.socket_path import GREETING
+from daemon.tasks import ended
 
 PROGRAM = ("refreshd", "dial-stdio")
 ENGINE_TIMEOUT = 10.0  # seconds, for an answer of the engine
@@ -69,10 +69,7 @@ class ContainerConnector(aiohttp.BaseConnector):
 
     async def _closed_with_copies(self, closed: Awaitable[None]) -> None:
         await closed
-        for task in self._copying:
-            task.cancel()
-        if self._copying:
-            await asyncio.wait(self._copying)
+        await ended(*self._copying)
 
     async def _create_connection(
         self,
@@ -163,10 +160,7 @@ async def _first_done(*work: Awaitable[None]) -> None:
         for task in done:
             task.result()
     finally:
-        for task in tasks:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, OSError, aiohttp.ClientError):
-                await task
+        await ended(*tasks)
 
 
 def _as_os_error(error: Exception) -> OSError:

@@ -17,7 +17,7 @@ from daemon.host.inbox import Inbox
 from daemon.host.machine import Machine
 from daemon.host.telling import Telling
 from daemon.log import get_logger
-from daemon.tasks import uncancelled
+from daemon.tasks import ended, uncancelled
 
 log = get_logger()
 
@@ -70,8 +70,7 @@ class Listener:
             self._note_presence(reason)
         finally:
             # whatever is under way has its claim, and goes on under it when the machine is back
-            listening.cancel()
-            await asyncio.wait({listening})
+            await ended(listening)
         if not listening.cancelled():
             listening.result()
 

@@ -1,7 +1,6 @@
 """How far an update is, in a file beside its result."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -9,7 +8,7 @@ from daemon.client import Watcher
 from daemon.command_file import contract
 from daemon.log import get_logger
 from daemon.models import Entry, Update, now
-from daemon.tasks import uncancelled
+from daemon.tasks import ended, uncancelled
 
 log = get_logger()
 
@@ -44,9 +43,7 @@ class Telling(Watcher):
         try:
             yield
         finally:
-            writing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await writing
+            await ended(writing)
 
     async def _write_news(self) -> None:
         while True:

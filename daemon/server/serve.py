@@ -20,6 +20,7 @@ from daemon.server.listening import Listeners
 from daemon.settings import Settings
 from daemon.starts import STABLE_AFTER
 from daemon.supervisor import ExitCode
+from daemon.tasks import ended
 
 if TYPE_CHECKING:
     from daemon.app import Daemon
@@ -98,8 +99,7 @@ async def _until_leaving(daemon: "Daemon") -> None:
         await daemon.starts.stable_after(came_from)
         upkeep = asyncio.create_task(daemon.shelf.upkeep())
         await daemon.supervisor.leaving.wait()
-        upkeep.cancel()
-        await asyncio.wait({upkeep})
+        await ended(upkeep)
 
 
 def _sweep(settings: Settings) -> None:

@@ -15,6 +15,7 @@ from daemon.log import get_logger
 from daemon.logs import Cursor, Line, Places, Selection, read
 from daemon.s6 import OURS
 from daemon.supervisor import Supervisor
+from daemon.tasks import ended
 from daemon.triggers.bodies import NUMBER, Input, read_query
 from daemon.triggers.routes import API, Route
 from daemon.triggers.streams import PING_EVERY
@@ -79,9 +80,7 @@ class LogApi:
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await ended(*tasks)
 
 
 def routes(api: LogApi) -> tuple[Route, ...]:

@@ -10,6 +10,7 @@ from aiohttp import web
 from aiohttp_sse import EventSourceResponse
 
 from daemon.log import get_logger
+from daemon.tasks import ended
 from daemon.triggers.server_event import RETRY, ServerEvent
 
 PING_EVERY = 15.0  # seconds; proxies close a stream that is silent for longer
@@ -61,9 +62,7 @@ async def _first_ended(*coroutines: Coroutine[Any, Any, object]) -> bool:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         return tasks[0] in done
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await ended(*tasks)
 
 
 async def _send(response: EventSourceResponse, events: AsyncGenerator[ServerEvent, None]) -> None:

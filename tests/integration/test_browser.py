@@ -42,7 +42,7 @@ async def test_an_update_is_followed_through_the_restart_and_back_again(machine:
         heading, button = page.get_by_role("heading", level=1), page.locator("#ask")
         await page.evaluate("window.same = true")
 
-        target = machine.upstream.commit({"new.txt": "new"})
+        target = machine.upstream.slow()
         await page.get_by_label("Branch, tag or full commit id").fill("main")
         await button.focus()
         await page.keyboard.press("Enter")
@@ -104,7 +104,7 @@ async def test_without_scripts_forms_and_a_page_that_loads_itself_again_do(machi
     async with context(java_script_enabled=False) as opened:
         page = await opened.new_page()
         await log_in(page, machine)
-        target = machine.upstream.commit({"new.txt": "new"})
+        target = machine.upstream.slow()
         await page.get_by_label("Branch, tag or full commit id").fill(target)
         await page.locator("#ask").click()
         await expect(page.locator("#ask")).to_be_disabled()

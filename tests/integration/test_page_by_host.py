@@ -45,7 +45,7 @@ async def test_button_asks_the_host_and_the_page_follows_what_comes_of_it(app: A
             await page.keyboard.press("Enter")
             button, heading = page.locator("#ask"), page.get_by_role("heading", level=1)
 
-            target = machine.upstream.commit({"new.txt": "new"})
+            target = machine.upstream.slow()
             await page.get_by_label("Branch, tag or full commit id").fill("main")
             await button.click()
             await expect(page.locator("#asked")).to_contain_text("Asked the host")

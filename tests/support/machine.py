@@ -84,6 +84,11 @@ class Upstream:
         """A commit after which the daemon itself answers with another version."""
         return self.commit({"daemon/__init__.py": self._with_version(version)}, f"release {version}")
 
+    def slow(self) -> str:
+        """A commit whose check and whose start take long enough for somebody to watch."""
+        source = (self.tree / "daemon/__init__.py").read_text()
+        return self.commit({"daemon/__init__.py": f"{source}\nimport time\n\ntime.sleep(3)\n"})
+
     def depend(self, package: str, dependencies: Mapping[str, str], scripts: Mapping[str, str] | None = None) -> str:
         """A commit in which a package of the workspace needs more than before."""
         path = self.tree / package / "package.json"

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from daemon.command_file import contract
 from daemon.command_file.folder import Folder
 from daemon.host import commands
+from daemon.host.inbox import Inbox
 from daemon.host.listener import Listener, Pace, listen
 from tests.support.fake_machine import (
     NEW,
@@ -243,6 +244,29 @@ async def test_folder_that_refuses_writes_suspends_listening_and_says_so_once(
             assert machine.asked() == []
             read_only = False
             assert (await app.answer("r"))["status"] == "success"
+
+
+async def test_listener_that_ends_has_let_go_of_its_folder_however_slow_that_is(
+    machine: FakeMachine, state: Path, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Inbox.next
+
+    def slow(inbox: Inbox) -> str | None:
+        time.sleep(0.1)
+        return original(inbox)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Inbox, "next", slow)
+        listening = asyncio.create_task(listen([listener_of(machine, state, gone_after=0.1)]))
+        await asyncio.sleep(0.3)
+        await machine.stop_listening()
+        async with asyncio.timeout(10):
+            await listening
+        await asyncio.sleep(0.3)  # for whatever would still be under way
+    await machine.listen()
+    machine.script = finds_nothing_to_do()
+    async with running(listener_of(machine, state)):
+        assert (await app.asked(request_id="later"))["status"] == "success"
 
 
 async def test_machine_that_stops_ends_listening(machine: FakeMachine, state: Path, app: App) -> None:

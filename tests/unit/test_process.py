@@ -13,7 +13,6 @@ import pytest
 from daemon import process
 from daemon.errors import CheckoutError, CommandFailedError, CommandTimeoutError, ToolMissingError
 from daemon.process import TAIL_BYTES, TAIL_LINES, Command, Result, inherited_environment, run
-from daemon.tasks import uncancelled
 
 # a child that notes its process id, ignores TERM and sleeps, as one line of shell
 STUBBORN = "trap '' TERM; echo $$ >>{pids}; while :; do sleep 0.05; done"
@@ -329,26 +328,6 @@ async def test_a_child_sees_no_secret_and_sees_what_it_is_given(
     result = await run(shell("env", tmp_path, env={"GIVEN": "value", "GIT_DIR": "given too"}))
     assert "planted" not in result.text
     assert {"GIVEN=value", "GIT_DIR=given too", "LC_ALL=C.UTF-8"} <= set(result.text.splitlines())
-
-
-# Work that must reach its end
-
-
-@pytest.mark.parametrize("times", [1, 2, 5])
-async def test_uncancelled_work_ends_before_the_cancellation_is_passed_on(times: int) -> None:
-    ended = asyncio.Event()
-
-    async def work() -> None:
-        await asyncio.sleep(0.1)
-        ended.set()
-
-    waiting = asyncio.ensure_future(uncancelled(work()))
-    for _ in range(times):
-        await asyncio.sleep(0.01)
-        waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
-    assert ended.is_set()
 
 
 async def orphan(tmp_path: Path, mark: Callable[[str], str]) -> asyncio.subprocess.Process:

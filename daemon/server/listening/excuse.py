@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from daemon.log import get_logger
 from daemon.server.listening.binding import stop_accepting
+from daemon.tasks import ended
 
 RETRY_AFTER = 5  # seconds
 _PATIENCE = 5.0  # seconds for one client
@@ -44,8 +45,7 @@ async def excused_after(seconds: float, adopt: Callable[[], Sequence[socket.sock
     try:
         yield
     finally:
-        excusing.cancel()
-        await asyncio.wait({excusing})
+        await ended(excusing)
 
 
 class _Excuse:
