@@ -281,6 +281,7 @@ class _Commands:
 
     def _add_types(self) -> None:
         types = self.add("types", "types:show", "print the TypeScript declaration of the tRPC router")
+        types.add_argument("--control", action="store_true", help="of the control plane's router, and not a machine's")
         types.epilog = "example:\n  refreshd types > refreshd.d.ts"
 
     def _add_overlay(self) -> None:

@@ -1,32 +1,52 @@
-"""`refreshd types`: the TypeScript declaration of the tRPC router, as it is in the package.
+"""`refreshd types`: the TypeScript declarations of the tRPC routers, as they are in the package.
 
-`python -m daemon.cli.types` writes it again after the procedures have changed.
+`python -m daemon.cli.types` writes them again after the procedures have changed.
 """
 
 import asyncio
 from argparse import Namespace
+from contextlib import AsyncExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from daemon import triggers
+import daemon
 from daemon.cli.exit_codes import ExitCode
 
-FILE = Path(triggers.__file__).with_name("app_router.d.ts")
+_PACKAGE = Path(daemon.__file__).parent
+MACHINE = _PACKAGE / "triggers" / "app_router.d.ts"
+CONTROL = _PACKAGE / "control" / "app_router.d.ts"
 
 
-def show(_arguments: Namespace) -> ExitCode:
-    print(FILE.read_text(encoding="utf-8"), end="")  # noqa: T201 - the command's output
+def show(arguments: Namespace) -> ExitCode:
+    file = CONTROL if arguments.control else MACHINE
+    print(file.read_text(encoding="utf-8"), end="")  # noqa: T201 - the command's output
     return ExitCode.DONE
 
 
-def written_anew() -> str:
-    """What the procedures say of themselves now."""
+def written_anew() -> dict[Path, str]:
+    """What the procedures say of themselves now, by file."""
+    with TemporaryDirectory() as folder:
+        return {MACHINE: asyncio.run(_of_machine()), CONTROL: asyncio.run(_of_control(folder))}
+
+
+async def _of_machine() -> str:
     from daemon.app import build  # noqa: PLC0415 - showing the file must not cost the daemon's imports
     from daemon.settings import Settings  # noqa: PLC0415 - as above
     from daemon.triggers.trpc_types import declaration  # noqa: PLC0415 - as above
 
-    daemon = asyncio.run(build(Settings.from_environment({"ITERATE_REPO": "/"}), {}))
-    return declaration(daemon.procedures)
+    return declaration((await build(Settings.from_environment({"ITERATE_REPO": "/"}), {})).procedures)
+
+
+async def _of_control(folder: str) -> str:
+    from daemon.control.app import build  # noqa: PLC0415 - as above, and it is an extra
+    from daemon.control.settings import ControlSettings  # noqa: PLC0415 - as above
+    from daemon.triggers.trpc_types import declaration  # noqa: PLC0415 - as above
+
+    async with AsyncExitStack() as stack:
+        control = await build(ControlSettings.from_environment({"CONTROL_STATE_DIR": folder}), stack)
+        return declaration(control.procedures, "refreshd's control plane")
 
 
 if __name__ == "__main__":
-    FILE.write_text(written_anew(), encoding="utf-8")
+    for file, text in written_anew().items():
+        file.write_text(text, encoding="utf-8")

@@ -29,9 +29,19 @@ log = get_logger()
 
 
 class Operator:
-    def __init__(self, fleet: Fleet, operations: Operations, *, lease_seconds: float) -> None:
+    """`ended` is told of each operation that this control plane has brought to its end."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        operations: Operations,
+        *,
+        lease_seconds: float,
+        ended: Callable[[Operation], None] = lambda _: None,
+    ) -> None:
         self._fleet = fleet
         self._operations = operations
+        self._ended = ended
         self._renew_every = lease_seconds / RENEW_EVERY
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -125,12 +135,14 @@ class Operator:
     async def _finish(self, operation: Operation, result: RefreshResult) -> None:
         """The machine is looked at first: who reads that it ended sees what it is now."""
         if operation.activity is Activity.DELETE and result.success:
-            await self._operations.finish(operation.id, result)
+            ours = await self._operations.finish(operation.id, result)
             await self._fleet.forget(operation.machine)
         else:
             await self._fleet.look_again(operation.machine)
-            await self._operations.finish(operation.id, result)
+            ours = await self._operations.finish(operation.id, result)
             await self._fleet.refresh_views()
+        if ours:
+            self._ended(await self._operations.get(operation.id))
         outcome = {"success": result.success, "outcome": result.outcome, "commit": result.to_commit}
         log.info("operation ends", operation=operation.id, machine=operation.machine, **outcome)
 

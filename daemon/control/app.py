@@ -14,6 +14,7 @@ from daemon.auth.hosts import Hosts
 from daemon.auth.sessions import Sessions
 from daemon.auth.tokens import Tokens, read_secret
 from daemon.auth.users import Users
+from daemon.control import metrics
 from daemon.control.actions import Operator
 from daemon.control.changes import Changes
 from daemon.control.console.pages import Console
@@ -28,10 +29,13 @@ from daemon.control.tokens import MachineTokens, load_key
 from daemon.errors import ConfigurationError
 from daemon.server.front import MAX_BODY
 from daemon.server.security_headers import secure
-from daemon.triggers import problems, trpc, users
+from daemon.triggers import openapi, problems, trpc, users
 from daemon.triggers.routes import add_routes
 from daemon.web.assets import Assets
 
+ABOUT = (
+    "Users and metrics of a control plane; its machines are behind tRPC, at /api/trpc. What answers GET answers HEAD."
+)
 STATIC = Path(__file__).parent / "console" / "static"
 
 
@@ -44,6 +48,7 @@ class Control:
     operator: Operator
     leaving: asyncio.Event
     app: web.Application
+    procedures: trpc.Procedures
 
 
 async def build(settings: ControlSettings, stack: AsyncExitStack) -> Control:
@@ -64,7 +69,8 @@ async def build(settings: ControlSettings, stack: AsyncExitStack) -> Control:
         interval=settings.poll_interval,
     )
     await fleet.open()
-    operator = Operator(fleet, operations, lease_seconds=settings.lease)
+    counts = metrics.Metrics(fleet)
+    operator = Operator(fleet, operations, lease_seconds=settings.lease, ended=counts.ended)
     stack.push_async_callback(operator.stop)
     leaving = asyncio.Event()
     accounts = Users(settings.state_dir / "users.json")
@@ -77,9 +83,10 @@ async def build(settings: ControlSettings, stack: AsyncExitStack) -> Control:
     app = web.Application(middlewares=[audited, problems.problems], client_max_size=MAX_BODY)
     app.on_response_prepare.append(secure)
     app.router.add_get("/healthz", _healthz)
-    add_routes(app, users.routes(users.UserApi(accounts)), gate.authorize)
-    table = Procedures(fleet=fleet, operator=operator).table()
-    trpc.add_routes(app, "/api/trpc", trpc.Router(table, gate.authorize, leaving))
+    rest = (*users.routes(users.UserApi(accounts)), *metrics.routes(counts))
+    add_routes(app, openapi.described(rest, title="refreshd control", about=ABOUT), gate.authorize)
+    procedures = Procedures(fleet=fleet, operator=operator).table()
+    trpc.add_routes(app, "/api/trpc", trpc.Router(procedures, gate.authorize, leaving))
     assets = Assets(STATIC)
     Console(
         fleet=fleet,
@@ -90,7 +97,7 @@ async def build(settings: ControlSettings, stack: AsyncExitStack) -> Control:
         templates=await Templates.read(assets, settings.os_sha),
         leaving=leaving,
     ).add_routes(app)
-    return Control(settings=settings, fleet=fleet, operator=operator, leaving=leaving, app=app)
+    return Control(settings=settings, fleet=fleet, operator=operator, leaving=leaving, app=app, procedures=procedures)
 
 
 async def _healthz(_request: web.Request) -> web.Response:

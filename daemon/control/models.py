@@ -124,3 +124,10 @@ class MachineView(Shape):
 
     def supports_activity(self, activity: Activity) -> bool:
         return activity in self.supports
+
+
+class MachineChange(Shape):
+    """What is told of a machine that has changed."""
+
+    id: str
+    machine: MachineView | None = Field(description="Null for one that is not there any more.")

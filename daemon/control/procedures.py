@@ -1,6 +1,6 @@
 """The control plane's tRPC procedures: machines, what they run, and what is done to them."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -11,7 +11,7 @@ from pydantic.alias_generators import to_camel
 from daemon.auth.access import Access, who
 from daemon.control.actions import Operator
 from daemon.control.fleet import Fleet
-from daemon.control.models import Activity, MachineView
+from daemon.control.models import Activity, MachineChange, MachineView, RefreshResult
 from daemon.triggers.trpc import Procedure, Subscription, Tracked
 
 
@@ -41,28 +41,27 @@ class Procedures:
 
     def table(self) -> Mapping[str, Procedure | Subscription]:
         return {
-            "machine.list": Procedure("query", Access.READ, self.list),
-            "machine.get": Procedure("query", Access.READ, self.get, MachineInput),
-            "machine.restart": Procedure("mutation", Access.UPDATE, self.restart, MachineInput),
-            "machine.refreshCode": Procedure("mutation", Access.UPDATE, self.refresh_code, RefreshInput),
-            "machine.onChange": Subscription(Access.READ, self.on_change, ChangesInput),
+            "machine.list": Procedure("query", Access.READ, self.list, None, Sequence[MachineView]),
+            "machine.get": Procedure("query", Access.READ, self.get, MachineInput, MachineView),
+            "machine.restart": Procedure("mutation", Access.UPDATE, self.restart, MachineInput, RefreshResult),
+            "machine.refreshCode": Procedure("mutation", Access.UPDATE, self.refresh_code, RefreshInput, RefreshResult),
+            "machine.onChange": Subscription(Access.READ, self.on_change, ChangesInput, MachineChange),
         }
 
     async def list(self, _request: web.Request, _input: None) -> list[dict[str, Any]]:
         return [view.camel() for view in self._fleet.machines()]
 
-    async def get(self, _request: web.Request, given: MachineInput) -> dict[str, Any]:
-        return self._fleet.get(given.id).camel()
+    async def get(self, _request: web.Request, given: MachineInput) -> MachineView:
+        return self._fleet.get(given.id)
 
-    async def restart(self, request: web.Request, given: MachineInput) -> dict[str, Any]:
+    async def restart(self, request: web.Request, given: MachineInput) -> RefreshResult:
         """Answers when the machine's daemon does, or when it does not in time."""
         operation = await self._operator.begin(given.id, Activity.RESTART, by=_by(request))
-        return (await self._operator.wait(operation)).camel()
+        return await self._operator.wait(operation)
 
-    async def refresh_code(self, request: web.Request, given: RefreshInput) -> dict[str, Any]:
+    async def refresh_code(self, request: web.Request, given: RefreshInput) -> RefreshResult:
         """Answers when it was confirmed what runs. That a machine does not support it is an answer."""
-        result = await self._operator.refresh_code(given.id, by=_by(request), target_ref=given.target_ref)
-        return result.camel()
+        return await self._operator.refresh_code(given.id, by=_by(request), target_ref=given.target_ref)
 
     async def on_change(self, _request: web.Request, given: ChangesInput) -> AsyncGenerator[Tracked, None]:
         """First how everything is, then what changes; `machine` is null for one that is not there any more."""
@@ -82,8 +81,7 @@ class Procedures:
 
 
 def _change(number: int, machine: str, current: Mapping[str, MachineView]) -> Tracked:
-    view = current.get(machine)
-    return Tracked(str(number), {"id": machine, "machine": view.camel() if view else None})
+    return Tracked(str(number), MachineChange(id=machine, machine=current.get(machine)))
 
 
 def _by(request: web.Request) -> str:

@@ -43,13 +43,16 @@ _STREAMS: Mapping[str, Json] = {
 Mode = Literal["validation", "serialization"]
 
 
-def described(table: Sequence[Route]) -> tuple[Route, ...]:
+ABOUT = "Says which code a machine runs, and refreshes it. What answers GET answers HEAD."
+
+
+def described(table: Sequence[Route], *, title: str = "refreshd", about: str = ABOUT) -> tuple[Route, ...]:
     """The table and the route that describes it, itself included. The document is made when it is first asked for."""
     made: list[str] = []
 
     async def show(_request: web.Request) -> web.Response:
         if not made:
-            made.append(await asyncio.to_thread(lambda: json.dumps(document(whole))))
+            made.append(await asyncio.to_thread(lambda: json.dumps(document(whole, title=title, about=about))))
         return web.Response(text=made[0], content_type="application/json")
 
     own = Route(path=PATH, access=Access.READ, handler=show, summary="This document.", answers={200: OpenApi})
@@ -57,7 +60,7 @@ def described(table: Sequence[Route]) -> tuple[Route, ...]:
     return whole
 
 
-def document(table: Iterable[Route]) -> Json:
+def document(table: Iterable[Route], *, title: str = "refreshd", about: str = ABOUT) -> Json:
     schemas = _Schemas()
     paths: defaultdict[str, Json] = defaultdict(dict)
     for route in table:
@@ -65,9 +68,9 @@ def document(table: Iterable[Route]) -> Json:
     return {
         "openapi": "3.1.0",
         "info": {
-            "title": "refreshd",
+            "title": title,
             "version": __version__,
-            "description": "Says which code a machine runs, and refreshes it. What answers GET answers HEAD.",
+            "description": about,
         },
         "paths": paths,
         "components": {

@@ -12,7 +12,9 @@ from pydantic import TypeAdapter
 from daemon.triggers.trpc import Procedures
 
 _HEAD = """\
-// The type of the tRPC router of refreshd, for `createTRPCClient<AppRouter>` of @trpc/client 11. Written by a program.
+// The type of the tRPC router of {of}, for `createTRPCClient<AppRouter>` of @trpc/client 11. Written by a program.
+""".format
+_SHARED = """\
 import type { TRPCMutationProcedure, TRPCQueryProcedure, TRPCSubscriptionProcedure } from "@trpc/server";
 import type { BuiltRouter, DefaultErrorShape } from "@trpc/server/unstable-core-do-not-import";
 
@@ -34,7 +36,7 @@ Schema = Mapping[str, Any]
 Mode = Literal["validation", "serialization"]
 
 
-def declaration(procedures: Procedures) -> str:
+def declaration(procedures: Procedures, of: str = "refreshd") -> str:
     asked: list[tuple[str, Mode, TypeAdapter[Any]]] = []
     for name, procedure in procedures.items():
         if procedure.input is not None:
@@ -52,7 +54,7 @@ def declaration(procedures: Procedures) -> str:
         for folder in folders:
             branch = branch.setdefault(folder, {})
         branch[last] = f"{procedure.kind.title()}<{inputs.get(name, 'void')}, {outputs.get(name, 'unknown')}>"
-    blocks = [_HEAD, *(_defined(name, schema) for name, schema in definitions.items())]
+    blocks = [_HEAD(of=of) + _SHARED, *(_defined(name, schema) for name, schema in definitions.items())]
     return "\n".join([*blocks, f"export type AppRouter = BuiltRouter<Root, {_record(tree)}>;\n"])
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.cli.types import FILE
+from daemon.cli.types import CONTROL, MACHINE
 from daemon.process import Command, run
 from tests.support.trpc_node import install, newest
 
@@ -16,10 +16,11 @@ SOURCES = Path(__file__).parents[1] / "support" / "trpc_types"
 
 @pytest.fixture(scope="module", params=[OLDEST, newest()])
 def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project that has the client, the compiler and the declaration, as `refreshd types` prints it."""
+    """A project that has the client, the compiler and the declarations, as `refreshd types` prints them."""
     folder = install(request.param, tmp_path_factory.mktemp("typed-client"), typescript=COMPILER)
     shutil.copytree(SOURCES, folder, dirs_exist_ok=True)
-    shutil.copy(FILE, folder / "refreshd.d.ts")
+    shutil.copy(MACHINE, folder / "refreshd.d.ts")
+    shutil.copy(CONTROL, folder / "control.d.ts")
     return folder
 
 

@@ -84,7 +84,7 @@ def test_the_wheel_holds_nothing_else(content: dict[str, bytes], wheel: Path) ->
 
 
 def test_the_wheel_is_typed_and_licensed(content: dict[str, bytes]) -> None:
-    assert {"daemon/py.typed", "daemon/triggers/app_router.d.ts"} <= content.keys()
+    assert {"daemon/py.typed", "daemon/triggers/app_router.d.ts", "daemon/control/app_router.d.ts"} <= content.keys()
     assert [name for name in content if name.endswith(".dist-info/licenses/LICENSE")]
 
 

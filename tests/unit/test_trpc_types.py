@@ -1,5 +1,6 @@
 """The declaration says what the models say."""
 
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -7,7 +8,7 @@ from aiohttp import web
 from pydantic import BaseModel, Field
 
 from daemon.auth.access import Access
-from daemon.cli import types
+from daemon.cli import main, types
 from daemon.triggers.trpc import Procedure
 from daemon.triggers.trpc_types import declaration, type_of
 
@@ -33,8 +34,9 @@ async def _call(_request: web.Request, _input: object) -> None:
     return None
 
 
-def test_the_file_in_the_package_is_what_the_procedures_say() -> None:
-    assert types.FILE.read_text(encoding="utf-8") == types.written_anew(), "python -m daemon.cli.types writes it"
+def test_the_files_in_the_package_are_what_the_procedures_say() -> None:
+    files = {file: file.read_text(encoding="utf-8") for file in (types.MACHINE, types.CONTROL)}
+    assert files == types.written_anew(), "python -m daemon.cli.types writes them"
 
 
 def test_models_become_interfaces_with_their_descriptions() -> None:
@@ -55,8 +57,7 @@ def test_what_has_no_type_is_refused_and_not_guessed() -> None:
         type_of({"type": "unheard-of"})
 
 
-def test_the_command_prints_the_file(capsys: pytest.CaptureFixture[str]) -> None:
-    from daemon.cli import main
-
-    assert main(["types"]) == 0
-    assert capsys.readouterr().out == types.FILE.read_text(encoding="utf-8")
+@pytest.mark.parametrize(("words", "file"), [([], types.MACHINE), (["--control"], types.CONTROL)])
+def test_the_command_prints_the_file(words: list[str], file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["types", *words]) == 0
+    assert capsys.readouterr().out == file.read_text(encoding="utf-8")

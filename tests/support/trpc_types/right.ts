@@ -1,5 +1,6 @@
 // What a typed client may do: it has to compile.
 import { createTRPCClient, httpBatchLink, TRPCClientError } from "@trpc/client";
+import type { AppRouter as ControlRouter, MachineView, RefreshResult } from "./control.js";
 import type { AppRouter, State, Update, Version } from "./refreshd.js";
 
 const client = createTRPCClient<AppRouter>({ links: [httpBatchLink({ url: "http://machine:3000/api/trpc" })] });
@@ -29,3 +30,12 @@ try {
   console.log(code);
 }
 console.log(sha, told, plan, back, update, next, label);
+
+const control = createTRPCClient<ControlRouter>({ links: [httpBatchLink({ url: "http://control:4000/api/trpc" })] });
+
+const machines: readonly MachineView[] = await control.machine.list.query();
+const running: string | null | undefined = (await control.machine.get.query({ id: "local-docker.m" })).version?.running.sha;
+const refreshed: RefreshResult = await control.machine.refreshCode.mutate({ id: "local-docker.m", targetRef: "main" });
+await control.machine.restart.mutate({ id: "local-docker.m" });
+control.machine.onChange.subscribe(undefined, { onData: ({ data }) => console.log(data.id, data.machine?.operation?.step) });
+console.log(machines.map(({ state, updateAvailable }) => [state, updateAvailable]), running, refreshed.from);

@@ -1,5 +1,6 @@
 // What a typed client must not do: each marked line has to be refused.
 import { createTRPCClient, httpBatchLink } from "@trpc/client";
+import type { AppRouter as ControlRouter } from "./control.js";
 import type { AppRouter } from "./refreshd.js";
 
 const client = createTRPCClient<AppRouter>({ links: [httpBatchLink({ url: "http://machine:3000/api/trpc" })] });
@@ -15,3 +16,10 @@ const sha: string = (await client.getVersion.query()).sha; // wrong: it may be n
 const state: "done" = (await client.getUpdate.query({ id: "x" })).state; // wrong: there is no such state
 client.onUpdate.subscribe({}, { onData: (event) => console.log(event.data.nothing) }); // wrong: no such field
 console.log(sha, state);
+
+const control = createTRPCClient<ControlRouter>({ links: [httpBatchLink({ url: "http://control:4000/api/trpc" })] });
+
+await control.machine.get.query({}); // wrong: which machine?
+await control.machine.delete.mutate({ id: "m" }); // wrong: there is no such procedure
+const off: "off" = (await control.machine.get.query({ id: "m" })).state; // wrong: there is no such state
+console.log(off);
