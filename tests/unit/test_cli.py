@@ -542,6 +542,8 @@ def test_a_ref_is_judged_by_the_daemon(machine: FakeMachine, capsys: pytest.Capt
 def test_without_waiting_the_way_back_to_the_update_is_said(
     machine: FakeMachine, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    # not before: the restart would be a moment at which nobody is there to be asked
+    machine.script = [Watched(), *succeeds()]
     assert main(["update", "main", *machine.where, "--no-wait"]) == 0
     requested, follow = capsys.readouterr().out.splitlines()
     update_id = next(iter(machine.entries))
