@@ -17,7 +17,8 @@ from daemon.client.errors import (
     TimedOutError,
     UnreachableError,
 )
-from daemon.client.session import LIMIT, Client, Rollback, Target, Watcher
+from daemon.client.orders import Rollback, Target
+from daemon.client.session import LIMIT, Client, Watcher
 from daemon.socket_path import DEFAULT_SOCKET
 
 __all__ = [

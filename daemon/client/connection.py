@@ -92,7 +92,7 @@ class Connection:
         return aiohttp.TCPConnector(force_close=True)
 
     async def ask(
-        self, method: str, path: str, *, body: dict[str, Any] | None = None, limit: float | None = None
+        self, method: str, path: str, *, body: Mapping[str, Any] | None = None, limit: float | None = None
     ) -> Answer:
         """Whatever the answer is. Raises UnreachableError, TimedOutError."""
         seconds = limit or self._timeout
@@ -134,7 +134,7 @@ class Connection:
                 raise SilentStreamError from None
 
     async def ask_well(
-        self, method: str, path: str, *, body: dict[str, Any] | None = None, limit: float | None = None
+        self, method: str, path: str, *, body: Mapping[str, Any] | None = None, limit: float | None = None
     ) -> tuple[Answer, dict[str, Any]]:
         """A good answer and the JSON object in it. Raises UnreachableError, TimedOutError, RefusedError."""
         answer = await self.ask(method, path, body=body, limit=limit)

@@ -1,20 +1,18 @@
 """What can be asked of a daemon, and the one conversation that outlives it: a refresh."""
 
 import asyncio
-import random
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Self, TypeVar
 from urllib.parse import quote, urlencode
 
 from aiohttp import BaseConnector
-from pydantic import ValidationError
 
-from daemon.client.connection import Answer, Connection, SilentStreamError
+from daemon.client.absence import Absence, patiently
+from daemon.client.connection import Connection, SilentStreamError
 from daemon.client.errors import (
     InconsistentError,
     NoAnswerError,
@@ -22,9 +20,9 @@ from daemon.client.errors import (
     UnreachableError,
     raise_unless_good,
 )
+from daemon.client.orders import Order, Rollback, Target, order_of, update_path
+from daemon.client.typed import Typed
 from daemon.client.users import UserClient
-from daemon.client.wire import AnyShape, ServerEvent, read_json_shape, read_shape
-from daemon.errors import in_words
 from daemon.health import Status
 from daemon.models import (
     Entry,
@@ -45,52 +43,11 @@ from daemon.states import State
 TIMEOUT = 10.0  # seconds, for a request that the daemon answers from what it knows
 PATIENCE = 120.0  # seconds
 LIMIT = 1800.0  # seconds, for an update and for working out what one would do
-FIRST_PAUSE = 0.05  # seconds, doubled up to the longest
-LONGEST_PAUSE = 1.0
-
-_LONGEST_PAGE = 200  # what the daemon answers at most at once
 _BEFORE_RESTART = frozenset({State.REQUESTED, State.STAGING, State.APPLYING, State.INSTALLING, State.CHECKING})
 _UNAVAILABLE = 503
 
 T = TypeVar("T")
 AnyPage = TypeVar("AnyPage", UpdatePage, SnapshotPage)
-
-
-@dataclass(frozen=True)
-class Target:
-    """What to ask for; a `target_ref` is a branch, a tag, a full ref or a full commit id."""
-
-    name: str
-    kind: Literal["target_ref", "branch", "commit"] = "target_ref"
-    force: bool = False
-    git_token: str | None = field(default=None, repr=False)
-
-    @property
-    def path(self) -> str:
-        return "/api/v1/update"
-
-    @property
-    def body(self) -> dict[str, Any]:
-        optional = {"force": self.force or None, "git_token": self.git_token}
-        return {self.kind: self.name} | {name: value for name, value in optional.items() if value is not None}
-
-
-@dataclass(frozen=True)
-class Rollback:
-    """Back to the state before an update; by default before the last one that succeeded."""
-
-    update_id: str = "last"
-
-    @property
-    def path(self) -> str:
-        return f"{_path(self.update_id)}/rollback"
-
-    @property
-    def body(self) -> dict[str, Any]:
-        return {}
-
-
-Order = str | Target | Rollback
 
 
 class Watcher:
@@ -129,7 +86,8 @@ class Client:
     ) -> None:
         self._connection = Connection(socket, url, token, timeout, headers, dial=dial, where=where)
         self._patience = patience
-        self.users = UserClient(self._connection)
+        self._typed = Typed(self._connection)
+        self.users = UserClient(self._typed)
 
     async def __aenter__(self) -> Self:
         await self._connection.__aenter__()
@@ -141,7 +99,7 @@ class Client:
         await self._connection.__aexit__(kind, error, traceback)
 
     async def health(self) -> Health:
-        return await self._get(Health, "/healthz")
+        return await self._typed.get(Health, "/healthz")
 
     async def ready(self) -> bool:
         """False when the daemon lives and should not be given work."""
@@ -152,15 +110,15 @@ class Client:
         return True
 
     async def version(self) -> Version:
-        return await self._get(Version, "/api/v1/version")
+        return await self._typed.get(Version, "/api/v1/version")
 
     async def status(self) -> Status:
-        return await self._get(Status, "/api/v1/status")
+        return await self._typed.get(Status, "/api/v1/status")
 
     async def updates(self, limit: int | None = None) -> tuple[Update, ...]:
         """Newest first; at most `limit` of them, or all that the daemon keeps."""
         updates: tuple[Update, ...] = ()
-        async with aclosing(self._pages(UpdatePage, "/api/v1/updates", limit)) as pages:
+        async with aclosing(self._typed.pages(UpdatePage, "/api/v1/updates", limit)) as pages:
             async for page in pages:
                 updates += page.updates
                 if limit is not None and len(updates) >= limit:
@@ -168,12 +126,12 @@ class Client:
         return updates[:limit]
 
     async def get(self, update_id: str) -> Update:
-        return await self._get(Update, _path(update_id))
+        return await self._typed.get(Update, update_path(update_id))
 
     async def plan(self, target: str | Target, *, limit: float = LIMIT) -> Plan:
         """What an update would do; nothing is touched. It may fetch, so it may take up to `limit` seconds."""
-        order = _order(target)
-        return await self._post(Plan, order.path, order.body | {"dry_run": True}, limit)
+        order = order_of(target)
+        return await self._typed.post(Plan, order.path, order.body | {"dry_run": True}, limit=limit)
 
     async def update(
         self, target: Order, *, wait: bool = False, idempotency_key: str | None = None, limit: float = LIMIT
@@ -203,7 +161,7 @@ class Client:
 
         Goes on over the daemon's restart. `on_away` is told why, once for each absence.
         """
-        absence = _Absence(self._patience, on_away)
+        absence = Absence(self._patience, on_away)
         while True:
             reason: NoAnswerError = UnreachableError(where=self._connection.where, reason="the stream was cut")
             try:
@@ -224,12 +182,12 @@ class Client:
 
     async def _records(self, update_id: str, after_seq: int) -> AsyncGenerator[Entry | Update, None]:
         """What one stream holds: entries later than `after_seq`, and the whole update at the end."""
-        async with aclosing(self._connection.events(f"{_path(update_id)}/events", after_seq)) as events:
+        async with aclosing(self._connection.events(f"{update_path(update_id)}/events", after_seq)) as events:
             async for event in events:
                 if event.name == "end":
-                    yield self._from_event(Update, event)
+                    yield self._typed.read(Update, event.data)
                 elif event.name == "entry":
-                    entry = self._from_event(Entry, event)
+                    entry = self._typed.read(Entry, event.data)
                     if entry.seq > after_seq:
                         yield entry
 
@@ -259,21 +217,21 @@ class Client:
 
     async def snapshots(self) -> tuple[KeptSnapshot, ...]:
         """Newest first."""
-        pages = self._pages(SnapshotPage, "/api/v1/snapshots")
+        pages = self._typed.pages(SnapshotPage, "/api/v1/snapshots")
         return tuple([kept async for page in pages for kept in page.snapshots])
 
     async def snapshot(self, snapshot_id: str) -> SnapshotReport:
-        return await self._get(SnapshotReport, _snapshot_path(snapshot_id))
+        return await self._typed.get(SnapshotReport, _snapshot_path(snapshot_id))
 
     async def diff(self, a: str, b: str = "now", *, limit: float = LIMIT) -> SnapshotDiff:
         """From one snapshot to another, or to the checkout as it is now, which is read for it."""
         path = f"{_snapshot_path(a)}/diff/{quote(b, safe='')}"
-        return self._read(SnapshotDiff, *await self._connection.ask_well("GET", path, limit=limit))
+        return await self._typed.get(SnapshotDiff, path, limit=limit)
 
     async def restore(self, snapshot_id: str, paths: Sequence[str] | None = None, *, limit: float = LIMIT) -> Restored:
         """Makes files what they were in a snapshot; without paths all of them."""
         body = {} if paths is None else {"paths": list(paths)}
-        return await self._post(Restored, f"{_snapshot_path(snapshot_id)}/restore", body, limit)
+        return await self._typed.post(Restored, f"{_snapshot_path(snapshot_id)}/restore", body, limit=limit)
 
     async def logs(
         self, query: Mapping[str, str], *, on_away: Callable[[str], None] | None = None
@@ -282,14 +240,14 @@ class Client:
 
         A daemon that is away at the beginning is not waited for.
         """
-        absence = _Absence(self._patience, on_away)
+        absence = Absence(self._patience, on_away)
         while True:
             reason: NoAnswerError = UnreachableError(where=self._connection.where, reason="the stream was cut")
             try:
                 async with aclosing(self._connection.lines(f"/api/v1/logs?{urlencode(query)}")) as lines:
                     async for line in lines:
                         absence.over()
-                        found = self._from_text(LogLine, line.decode(errors="replace"))
+                        found = self._typed.read(LogLine, line.decode(errors="replace"))
                         query = {**query, "after": found.cursor}
                         yield found
                 if query.get("follow") != "true":
@@ -331,84 +289,13 @@ class Client:
             return
         raise InconsistentError(sentence=f"cannot confirm update {update.id}: {doubt}", update=update)
 
-    async def _pages(self, shape: type[AnyPage], path: str, limit: int | None = None) -> AsyncGenerator[AnyPage, None]:
-        """One after the other, to the end of the list; `limit` is how many entries are wanted in all."""
-        query = {"limit": str(min(limit or _LONGEST_PAGE, _LONGEST_PAGE))}
-        cursor: str | None = ""
-        while cursor is not None:
-            page = await self._get(shape, f"{path}?{urlencode(query | ({'cursor': cursor} if cursor else {}))}")
-            yield page
-            cursor = page.next_cursor
-
     async def _submit(self, target: Order, key: str, *, wait: bool, limit: float) -> Update:
-        order = _order(target)
+        order = order_of(target)
         body = order.body | {"wait": wait, "idempotency_key": key}
-        return await self._post(Update, order.path, body, limit if wait else None)
-
-    async def _get(self, shape: type[AnyShape], path: str) -> AnyShape:
-        return self._read(shape, *await self._connection.ask_well("GET", path))
-
-    async def _post(self, shape: type[AnyShape], path: str, body: dict[str, Any], limit: float | None) -> AnyShape:
-        return self._read(shape, *await self._connection.ask_well("POST", path, body=body, limit=limit))
-
-    def _read(self, shape: type[AnyShape], answer: Answer, content: dict[str, Any]) -> AnyShape:
-        try:
-            return read_shape(shape, content)
-        except ValidationError as error:
-            raise self._connection.unreadable(answer.status, in_words(error)) from None
-
-    def _from_event(self, shape: type[AnyShape], event: ServerEvent) -> AnyShape:
-        return self._from_text(shape, event.data)
-
-    def _from_text(self, shape: type[AnyShape], text: str) -> AnyShape:
-        try:
-            return read_json_shape(shape, text)
-        except ValidationError as error:
-            raise self._connection.unreadable(200, in_words(error)) from None
+        return await self._typed.post(Update, order.path, body, limit=limit if wait else None)
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]], on_away: Callable[[str], None] | None = None) -> T:
-        """Asks again while no answer comes. Raises TimedOutError when the daemon stays away."""
-        absence = _Absence(self._patience, on_away)
-        while True:
-            try:
-                return await ask()
-            except NoAnswerError as error:
-                await absence.endure(error)
-
-
-class _Absence:
-    """The pauses between attempts, and when to make no more of them."""
-
-    def __init__(self, bound: float, on_away: Callable[[str], None] | None) -> None:
-        self._bound = bound
-        self._on_away = on_away
-        self._since: float | None = None
-        self._pause = FIRST_PAUSE
-
-    def over(self) -> None:
-        self._since = None
-        self._pause = FIRST_PAUSE
-
-    async def endure(self, error: NoAnswerError) -> None:
-        """Returns when it is time to ask again. Raises TimedOutError at the bound."""
-        now = asyncio.get_running_loop().time()
-        if self._since is None:
-            self._since = now
-            if self._on_away:
-                self._on_away(str(error))
-        pause = max(self._pause * random.uniform(0.7, 1.3), error.retry_after)  # noqa: S311 - to spread a fleet's requests
-        if now + pause > self._since + self._bound:
-            raise TimedOutError(what="the daemon to come back", seconds=self._bound, detail=str(error)) from error
-        self._pause = min(self._pause * 2, LONGEST_PAUSE)
-        await asyncio.sleep(pause)
-
-
-def _order(target: Order) -> Target | Rollback:
-    return Target(target) if isinstance(target, str) else target
-
-
-def _path(update_id: str) -> str:
-    return f"/api/v1/updates/{quote(update_id, safe='')}"
+        return await patiently(ask, self._patience, on_away)
 
 
 def _snapshot_path(snapshot_id: str) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from daemon.client.session import Rollback
+from daemon.client import Rollback
 from daemon.errors import RefreshdError
 from tests.support import matrix_extras, matrix_hooks, small_disk
 from tests.support.faults import Fault, Faults

@@ -22,8 +22,8 @@ from daemon.client import (
     Watcher,
     connection,
     server_url,
-    session,
 )
+from daemon.client.absence import FIRST_PAUSE, LONGEST_PAUSE, Absence
 from daemon.client.wire import EventParser, ServerEvent
 from daemon.models import Entry, Plan, Update
 from daemon.states import State
@@ -517,11 +517,11 @@ async def test_pauses_grow_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
         slept.append(seconds)
 
     monkeypatch.setattr(asyncio, "sleep", sleep)
-    absence = session._Absence(60, None)
+    away = Absence(60, None)
     for _ in range(10):
-        await absence.endure(UnreachableError(where="here", reason="gone"))
-    assert slept[0] <= 1.3 * session.FIRST_PAUSE
-    assert 0.7 * session.LONGEST_PAUSE <= slept[-1] <= 1.3 * session.LONGEST_PAUSE
+        await away.endure(UnreachableError(where="here", reason="gone"))
+    assert slept[0] <= 1.3 * FIRST_PAUSE
+    assert 0.7 * LONGEST_PAUSE <= slept[-1] <= 1.3 * LONGEST_PAUSE
 
 
 # Event streams, byte by byte
