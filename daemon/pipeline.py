@@ -106,7 +106,9 @@ class Pipeline:
 
     async def _mutate(self, update_id: str, work: Work, source: Source, before: Snapshot) -> None:
         journal = self._m.journal
-        touched: Paths | None = await source.apply(work.staged) if not work.staged.current else frozenset()
+        touched: Paths | None = frozenset()
+        if not work.staged.current:
+            touched = await source.apply(work.staged, pristine=before.pristine)
         if not work.installs:
             # the new code is complete: it is imported while what changed is found out
             self._m.checker.begin()

@@ -47,6 +47,7 @@ class Snapshot:
     """`commit` keeps the tree from being collected and says when and why it was taken.
 
     `edits` is what differs from the checkout's HEAD, where that was given, and `edited` are the names of all of it.
+    `pristine`: neither files nor index differed from it.
     """
 
     commit: str
@@ -54,6 +55,7 @@ class Snapshot:
     edits: Changes | None = None
     edited: frozenset[bytes] | None = None
     notes: tuple[str, ...] = ()
+    pristine: bool = False
 
 
 class Snapshots:
@@ -109,7 +111,8 @@ class Snapshots:
         if edits is None:
             return Snapshot(commit=commit, tree=tree)
         names = frozenset(edits.split(b"\0")[1::2])
-        return Snapshot(commit=commit, tree=tree, edits=parse_name_status(edits), edited=names)
+        pristine = not edits and look.staged == b""
+        return Snapshot(commit=commit, tree=tree, edits=parse_name_status(edits), edited=names, pristine=pristine)
 
     async def _commit(self, tree: str, head: str | None, message: str) -> tuple[bytes | None, str]:
         """How it differs from `head`, and the commit that was made of it."""

@@ -48,8 +48,10 @@ class Source(Protocol):
         Raises RemoteError, RefNotFoundError, MountError, CheckoutError, CommandTimeoutError.
         """
 
-    async def apply(self, staged: Staged) -> Paths | None:
+    async def apply(self, staged: Staged, *, pristine: bool = False) -> Paths | None:
         """Makes files, HEAD and index those of `staged`. Local edits are overwritten: the engine has them safe.
+
+        `pristine`: a moment ago there were none. What somebody edits after that moment may stay as it is, or go.
 
         Returns the names of all files that it may have written or removed, apart from those edits; None if there is
         no telling.

@@ -63,7 +63,7 @@ class SnapshotSource:
             current=head == ref.name and now == tree,
         )
 
-    async def apply(self, staged: Staged) -> None:
+    async def apply(self, staged: Staged, *, pristine: bool = False) -> None:  # noqa: ARG002 - nothing is looked for
         """Raises CheckoutError, CommandFailedError, DamagedSnapshotError, NoSpaceError."""
         with disk_full_blamed(self._repo):
             await self._apply(staged)

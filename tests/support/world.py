@@ -69,7 +69,7 @@ class FakeSource:
         tree = FakeTree({name: git(self.repo, "show", f"{commit}:{name}").encode() for name in files})
         return Staged(commit=commit, ref=None, tree=tree, current=commit == git(self.repo, "rev-parse", "HEAD"))
 
-    async def apply(self, staged: Staged) -> None:
+    async def apply(self, staged: Staged, **_found: object) -> None:
         if self.apply_error:
             await asyncio.to_thread((self.repo / "half").write_text, "applied")
         _raise_once(self, "apply_error")

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -22,6 +23,7 @@ from daemon.sources.git.policy import EVERYTHING, RefPolicy, check
 from daemon.sources.git.present import present
 from daemon.sources.git.promised import fetch_promised
 from daemon.sources.git.remote import FETCHED, Deadline, Remote
+from daemon.sources.git.step import step
 from daemon.sources.git.submodules import SubmoduleStage, check_out_submodules, leaving, remove_submodule
 from daemon.sources.git.tree import LIST, GitTree, has_gitmodules
 from daemon.sources.git.urls import shown
@@ -139,7 +141,7 @@ class GitSource:
                     _refuse_without_url(remote)
                 await check(self._policy, remote, commit, name)
 
-    async def apply(self, staged: Staged) -> Paths | None:
+    async def apply(self, staged: Staged, *, pristine: bool = False) -> Paths | None:
         """Needs no network. Raises CheckoutError, NoSpaceError, CommandTimeoutError."""
         if not isinstance(staged, StagedCommit):
             raise TypeError("this was staged by another source")
@@ -148,7 +150,9 @@ class GitSource:
                 if staged.moves_submodules:
                     await self._check_out_with_submodules(staged.commit)
                 else:
-                    await _check_out(staged.repository.limited(self._apply_timeout), staged.commit)
+                    repository = staged.repository.limited(self._apply_timeout)
+                    if not (pristine and await _step(repository, staged.commit)):
+                        await _check_out(repository, staged.commit)
         except CheckoutError as error:
             # of a full disk a checkout says no more than this
             if "unable to write" in error.detail and await asyncio.to_thread(_is_full, self._repo):
@@ -181,6 +185,10 @@ class GitSource:
         if repository.origin or not self._url:
             return repository.origin or ""
         return await effective_url(repository.git, self._url)
+
+
+async def _step(repository: Repository, commit: str) -> bool:
+    return await repository.locks.guarded(partial(step, repository, commit))
 
 
 async def _check_out(repository: Repository, commit: str) -> None:

@@ -102,7 +102,7 @@ class MountSource:
             work=work,
         )
 
-    async def apply(self, staged: Staged) -> Paths | None:
+    async def apply(self, staged: Staged, *, pristine: bool = False) -> Paths | None:  # noqa: ARG002 - what differs is known by name
         """Raises MountError, CheckoutError, NoSpaceError, CommandTimeoutError."""
         if not isinstance(staged, StagedMount):
             raise TypeError("this was staged by another source")
