@@ -21,6 +21,7 @@ def lab(tmp_path: Path) -> Iterator[GitLab]:
 
 async def move(lab: GitLab, since: Change | None = None) -> str:
     """To a commit that changes `code`, brings `new` and takes `kept` away. `since` happens after the look."""
+    lab.checkout.git("checkout", "--quiet", "--detach")
     commit = lab.publish({"code": "two\n", "new/file": "new\n", "kept": None})
     source = lab.source()
     staged = await source.stage(parse_ref("main"))
@@ -38,7 +39,6 @@ def is_at(lab: GitLab, commit: str) -> bool:
 async def test_files_index_and_head_are_those_of_the_commit(lab: GitLab) -> None:
     assert is_at(lab, await move(lab))
     assert lab.checkout.status == ""
-    assert lab.checkout.git("rev-parse", "--abbrev-ref", "@{-1}") == "main"
 
 
 async def test_files_that_do_not_differ_are_not_looked_at(lab: GitLab) -> None:
@@ -74,15 +74,33 @@ def commit_something(lab: GitLab) -> None:
     lab.checkout.commit({"code": "committed since\n"})
 
 
+def begin_a_branch(lab: GitLab) -> None:
+    lab.checkout.git("checkout", "--quiet", "-b", "mine")
+
+
 def begin_a_merge(lab: GitLab) -> None:
     (lab.checkout.path / ".git" / "MERGE_HEAD").write_text(f"{lab.checkout.head}\n")
 
 
-@pytest.mark.parametrize("since", [edit, stage, occupy, forget_times, commit_something, begin_a_merge])
+@pytest.mark.parametrize("since", [edit, stage, occupy, forget_times, commit_something, begin_a_branch, begin_a_merge])
 async def test_what_came_since_the_look_is_met_by_a_checkout(lab: GitLab, since: Change) -> None:
     assert is_at(lab, await move(lab, since))
     assert lab.checkout.status == ""
     assert not (lab.checkout.path / ".git" / "MERGE_HEAD").exists()
+
+
+async def test_a_branch_that_somebody_has_begun_since_stays_where_it_is(lab: GitLab) -> None:
+    before = lab.checkout.head
+    await move(lab, begin_a_branch)
+    assert lab.checkout.git("rev-parse", "mine") == before
+
+
+async def test_a_lock_that_was_left_behind_is_no_obstacle(lab: GitLab) -> None:
+    def lock(lab: GitLab) -> None:
+        (lab.checkout.path / ".git" / "index.lock").touch()
+        os.utime(lab.checkout.path / ".git" / "index.lock", ns=(1, 1))
+
+    assert is_at(lab, await move(lab, lock))
 
 
 def leave_alone(_lab: GitLab) -> None: ...

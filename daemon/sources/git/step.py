@@ -5,33 +5,26 @@ that it writes. Where it meets an edit that came since, it refuses before it tou
 """
 
 import asyncio
-from pathlib import Path
+from dataclasses import replace
 
+from daemon import gitdir
 from daemon.sources.checkout import Repository
-from daemon.tasks import together
-
-_ANY = range(256)
-# of a merge or the like that is under way, which a checkout ends
-_UNDER_WAY = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "MERGE_MSG", "SQUASH_MSG", "AUTO_MERGE")
 
 
 async def step(repository: Repository, commit: str) -> bool:
-    """Files, index and a detached HEAD are those of the commit.
+    """Files, index and the detached HEAD are those of the commit; False where it takes a checkout.
 
-    False where it takes a checkout; only HEAD may have moved then. Raises CommandTimeoutError.
+    Raises CommandTimeoutError.
     """
-    head, git = repository.head, repository.git
-    if head is None or await asyncio.to_thread(_is_under_way, repository.git_dir):
+    if not await asyncio.to_thread(_is_where_it_was, repository):
         return False
-    # as a checkout says it: `git checkout -` goes by that
-    message = f"checkout: moving from {(repository.branch or head).removeprefix('refs/heads/')} to {commit}"
-    moved, named = await together(
-        # HEAD moves meanwhile, so both are told by their ids
-        git("read-tree", "-m", "-u", head, commit, ok_codes=_ANY),
-        git("update-ref", "--no-deref", "-m", message, "HEAD", commit, head, ok_codes=_ANY),
-    )
-    return not moved.code and not named.code
+    git = replace(repository.git, env={**repository.git.env, "GIT_REFLOG_ACTION": "refreshd"})
+    # unlike a checkout it looks at no other file; unlike read-tree it keeps what the index knows of folders
+    return not (await git("reset", "--quiet", "--keep", commit, ok_codes=range(256))).code
 
 
-def _is_under_way(git_dir: Path) -> bool:
-    return any((git_dir / name).exists() for name in _UNDER_WAY)
+def _is_where_it_was(repository: Repository) -> bool:
+    """Asked at the last moment: of a branch that somebody is on by now, a reset would move the branch."""
+    found = gitdir.find(repository.folder)
+    head = found.head() if found else None
+    return bool(repository.head and head and head.decode("ascii", "replace").strip() == repository.head)
