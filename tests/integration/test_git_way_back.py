@@ -13,8 +13,9 @@ from daemon.permission import Permission
 from daemon.shelf import Shelf
 from daemon.snapshots.kept import Kept
 from daemon.sources.git import GitSource, RefPolicy
-from daemon.states import State
+from daemon.states import Event, State
 from tests.support.git_lab import GitLab, git_lab
+from tests.support.running import served
 from tests.support.world import World, git
 
 MAIN_ONLY = RefPolicy(("main",))
@@ -165,3 +166,22 @@ async def test_a_commit_that_is_here_no_more_is_not_allowed(machine: Machine) ->
     assert isinstance(machine.world.source, GitSource)
     with pytest.raises(RefNotAllowedError, match="has it no more"):
         await machine.world.source.vouch("0" * 40, ["refs/heads/main"])
+
+
+async def test_the_daemon_that_is_told_by_its_settings_says_no_over_rest(tmp_path: Path) -> None:
+    async with served(tmp_path, REFRESHD_REFS="main") as running:
+        head = git(running.repo, "rev-parse", "HEAD")
+        (running.repo / "file").write_text("other")
+        git(running.repo, "commit", "--quiet", "--all", "--message", "never pushed")
+        other = git(running.repo, "rev-parse", "HEAD")
+        snapshot = (await running.daemon.engine._m.snapshots.take("test", head=other)).commit
+        git(running.repo, "reset", "--quiet", "--hard", head)
+        restored = await running.post(f"/api/v1/snapshots/{snapshot}/restore", {})
+        assert (restored.status, restored.json["code"]) == (403, "restore_not_allowed")
+        journal = running.daemon.journal
+        record = await journal.create({"request": {"target_ref": "main"}, "source": "git"})
+        await journal.note(record.id, snapshot=snapshot, from_commit=other)
+        await journal.advance(record.id, Event.FAIL)
+        back = await running.post(f"/api/v1/updates/{record.id}/rollback", {"wait": True})
+        assert (back.json["state"], back.json["error"]["code"]) == ("failed", "way_back_not_allowed")
+        assert (git(running.repo, "rev-parse", "HEAD"), git(running.repo, "status", "--porcelain")) == (head, "")
