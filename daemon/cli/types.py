@@ -8,9 +8,13 @@ from argparse import Namespace
 from contextlib import AsyncExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import daemon
 from daemon.cli.exit_codes import ExitCode
+
+if TYPE_CHECKING:
+    from daemon.triggers.trpc import Procedures
 
 _PACKAGE = Path(daemon.__file__).parent
 MACHINE = _PACKAGE / "triggers" / "app_router.d.ts"
@@ -26,25 +30,27 @@ def show(arguments: Namespace) -> ExitCode:
 def written_anew() -> dict[Path, str]:
     """What the procedures say of themselves now, by file."""
     with TemporaryDirectory() as folder:
-        return {MACHINE: asyncio.run(_of_machine()), CONTROL: asyncio.run(_of_control(folder))}
+        return {MACHINE: _of_machine(), CONTROL: _of_control(folder)}
 
 
-async def _of_machine() -> str:
+def _of_machine() -> str:
     from daemon.app import build  # noqa: PLC0415 - showing the file must not cost the daemon's imports
     from daemon.settings import Settings  # noqa: PLC0415 - as above
     from daemon.triggers.trpc_types import declaration  # noqa: PLC0415 - as above
 
-    return declaration((await build(Settings.from_environment({"ITERATE_REPO": "/"}), {})).procedures)
+    return declaration(asyncio.run(build(Settings.from_environment({"ITERATE_REPO": "/"}), {})).procedures)
 
 
-async def _of_control(folder: str) -> str:
+def _of_control(folder: str) -> str:
     from daemon.control.app import build  # noqa: PLC0415 - as above, and it is an extra
     from daemon.control.settings import ControlSettings  # noqa: PLC0415 - as above
     from daemon.triggers.trpc_types import declaration  # noqa: PLC0415 - as above
 
-    async with AsyncExitStack() as stack:
-        control = await build(ControlSettings.from_environment({"CONTROL_STATE_DIR": folder}), stack)
-        return declaration(control.procedures, "refreshd's control plane")
+    async def procedures() -> "Procedures":
+        async with AsyncExitStack() as stack:
+            return (await build(ControlSettings.from_environment({"CONTROL_STATE_DIR": folder}), stack)).procedures
+
+    return declaration(asyncio.run(procedures()), "refreshd's control plane")
 
 
 if __name__ == "__main__":
