@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from daemon.errors import MountError
 from daemon.sources.mount.compare import Difference, compare
-from daemon.sources.mount.known import SETTLED, Known, KnownFile
+from daemon.sources.mount.known import SETTLED, Known, KnownFile, seen
 from daemon.sources.mount.look import Folder
 
 NAMES = (b"a", b"dir/b", b"new\nline")
@@ -39,7 +40,8 @@ class World:
         self.now += later
         self.opened = 0
         known = self.file.read()
-        difference = compare(self.mount, self.checkout, NAMES, known)
+        looks = {path: seen(found) for path, found in Folder(self.mount, MountError).stats(NAMES) if found}
+        difference = compare(self.mount, self.checkout, looks, known)
         self.file.write(known, difference.learned)
         return difference
 

@@ -7,13 +7,13 @@ it reads its list of files byte by byte. So it gets those only that it has to co
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from daemon.errors import CheckoutError, MountError
-from daemon.sources.mount.known import Known, equal, sight
+from daemon.sources.mount.known import Known, equal, mode_of, seen, sight, size_of
 from daemon.sources.mount.look import Folder
 
 PRIVILEGES = stat.S_ISUID | stat.S_ISGID  # are not copied
@@ -37,10 +37,10 @@ class Difference:
         return self.added | self.changed
 
 
-def compare(mount: Path, checkout: Path, files: Iterable[bytes], known: Known) -> Difference:
-    """Looks at type, permissions and content. A file that has vanished from the mount counts as one to copy.
+def compare(mount: Path, checkout: Path, files: Mapping[bytes, bytes], known: Known) -> Difference:
+    """Looks at type, permissions and content. `files` are the mount's, each as `seen` has it.
 
-    What is known to be equal is not read.
+    What is known to be equal is not read. What has to be read and has vanished counts as a file to copy.
 
     Raises MountError, CheckoutError.
     """
@@ -49,16 +49,15 @@ def compare(mount: Path, checkout: Path, files: Iterable[bytes], known: Known) -
     changed: set[bytes] = set()
     displaced: set[bytes] = set()
     unread: dict[bytes, bytes] = {}
-    for path in files:
-        found = here.stat(path)
+    for path, found in here.stats(files):
         if found is None:
             added.add(path)
         elif stat.S_ISDIR(found.st_mode):
             added.add(path)
             displaced.update(_files_below(checkout, path))
-        elif not (wanted := there.stat(path)) or not _alike(path, wanted, found, there, here):
+        elif not _alike(path, files[path], found, there, here):
             changed.add(path)
-        elif stat.S_ISREG(found.st_mode) and not known.proves(path, look := sight(wanted, found)):
+        elif stat.S_ISREG(found.st_mode) and not known.proves(path, look := sight(files[path], found)):
             unread[path] = look
     learned = _read(unread, there, here, known)
     changed |= unread.keys() - learned.keys()
@@ -67,13 +66,13 @@ def compare(mount: Path, checkout: Path, files: Iterable[bytes], known: Known) -
     )
 
 
-def _alike(path: bytes, wanted: os.stat_result, found: os.stat_result, there: Folder, here: Folder) -> bool:
+def _alike(path: bytes, wanted: bytes, found: os.stat_result, there: Folder, here: Folder) -> bool:
     """In all but the content of a file."""
-    if stat.S_IFMT(wanted.st_mode) != stat.S_IFMT(found.st_mode):
-        return False
-    if stat.S_ISLNK(wanted.st_mode):
-        return there.target(path) == here.target(path)
-    return wanted.st_mode & ~PRIVILEGES == found.st_mode and wanted.st_size == found.st_size
+    mode = mode_of(wanted)
+    if stat.S_ISLNK(mode):
+        return stat.S_ISLNK(found.st_mode) and there.target(path) == here.target(path)
+    # the kind is a part of the mode
+    return mode & ~PRIVILEGES == found.st_mode and size_of(wanted) == found.st_size
 
 
 def _read(unread: Mapping[bytes, bytes], there: Folder, here: Folder, known: Known) -> dict[bytes, bytes]:
@@ -96,7 +95,7 @@ def _same_content(path: bytes, look: bytes, there: Folder, here: Folder) -> bool
         wanted, found = (os.fstat(file.fileno()) for file in (theirs, ours))
         # what changes under our eyes, or a short read, makes a difference where there may be none:
         # rsync looks again, and nothing is missed
-        if sight(wanted, found) != look:
+        if sight(seen(wanted), found) != look:
             return False
         while chunk := theirs.read(min(wanted.st_size + 1, _CHUNK)):
             if chunk != ours.read(len(chunk)):

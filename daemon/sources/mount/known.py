@@ -17,26 +17,38 @@ from daemon.files import disk_full_named, write_atomically
 
 SETTLED = 2_000_000_000  # nanoseconds; no file system that can be mounted counts in longer ticks
 
-_SIGHT = struct.Struct("=QqqqQqq")
+_THERE = struct.Struct("=Qqqq")
+_MODE = struct.Struct("=L")
+_HERE = struct.Struct("=Qqq")
+_SIGHT = _THERE.size + _HERE.size
 _SEEN = struct.Struct("=q")
 _PROVEN = _SEEN.pack(0)
-_SIZE = _SIGHT.size + _SEEN.size
+_SIZE = _SIGHT + _SEEN.size
 _HEAD = struct.Struct("=8sQL")  # what it is, the bytes of all paths, and a checksum
 _MAGIC = b"equal 1\n"
 _FEW = 100  # entries that are not worth to be written: they are read once more the next time
 
 
-def sight(there: os.stat_result, here: os.stat_result) -> bytes:
+def seen(there: os.stat_result) -> bytes:
+    """What a file of the mount looks like, in a tenth of the memory: a whole tree is kept."""
+    return _THERE.pack(there.st_ino, there.st_size, there.st_mtime_ns, there.st_ctime_ns) + _MODE.pack(there.st_mode)
+
+
+def mode_of(there: bytes) -> int:
+    """Of what `seen` gave."""
+    mode: int = _MODE.unpack_from(there, _THERE.size)[0]
+    return mode
+
+
+def size_of(there: bytes) -> int:
+    """Of what `seen` gave."""
+    size: int = _THERE.unpack_from(there)[1]
+    return size
+
+
+def sight(there: bytes, here: os.stat_result) -> bytes:
     """What two files look like; their kind, permissions and the size here are compared each time."""
-    return _SIGHT.pack(
-        there.st_ino,
-        there.st_size,
-        there.st_mtime_ns,
-        there.st_ctime_ns,
-        here.st_ino,
-        here.st_mtime_ns,
-        here.st_ctime_ns,
-    )
+    return there[: _THERE.size] + _HERE.pack(here.st_ino, here.st_mtime_ns, here.st_ctime_ns)
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,7 @@ class Known:
     def since(self, path: bytes, look: bytes, now: int) -> int:
         """When they were first seen to look like this."""
         entry = self.entries.get(path, b"")
-        return _SEEN.unpack(entry[_SIGHT.size :])[0] if entry[: _SIGHT.size] == look else now
+        return _SEEN.unpack(entry[_SIGHT:])[0] if entry[:_SIGHT] == look else now
 
 
 def equal(look: bytes, *, since: int, read_at: int) -> bytes:

@@ -3,13 +3,14 @@
 import asyncio
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from daemon.errors import MountError
 from daemon.sources.blame import blamed
 from daemon.sources.mount.host import HostRepository
+from daemon.sources.mount.known import seen
 from daemon.sources.mount.look import Folder
 
 Paths = frozenset[bytes]
@@ -24,13 +25,14 @@ _MACHINE_OWN = frozenset({b"node_modules", b".venv"})
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """Paths relative to the mount. `files` are regular files and symlinks, none of them behind a symlink.
+    """Paths relative to the mount.
 
-    The others are not to be copied: `special` are FIFOs, sockets and devices, `machine_own` are folders that are made
-    on each machine, `repositories` are no submodules, `sparse` are tracked and not checked out on the host.
+    `files` are regular files and symlinks, none of them behind a symlink, each as `known.seen` has it. The others are
+    not to be copied: `special` are FIFOs, sockets and devices, `machine_own` are folders that are made on each machine,
+    `repositories` are no submodules, `sparse` are tracked and not checked out on the host.
     """
 
-    files: Paths = frozenset()
+    files: Mapping[bytes, bytes] = field(default_factory=dict)
     special: Paths = frozenset()
     machine_own: Paths = frozenset()
     repositories: Paths = frozenset()
@@ -43,7 +45,8 @@ class Listing:
             own: Paths = getattr(self, name)
             return own | {folder + b"/" + path for path in getattr(inner, name)}
 
-        return Listing(**{part.name: joined(part.name) for part in fields(self)})
+        files = {**self.files, **{folder + b"/" + path: look for path, look in inner.files.items()}}
+        return Listing(files=files, **{part.name: joined(part.name) for part in fields(self) if part.name != "files"})
 
 
 async def list_files(repository: HostRepository, *, tracked_here: Paths = frozenset()) -> Listing:
@@ -51,7 +54,7 @@ async def list_files(repository: HostRepository, *, tracked_here: Paths = frozen
 
     Raises MountError, also where a part of the mount cannot be read: a file that is not seen would be deleted.
     """
-    entries = await _ask_git(repository)
+    entries = await asyncio.to_thread(_parsed, await _ask_git(repository))
     if not repository.readable:
         entries.tracked |= tracked_here
     listing, submodules = await asyncio.to_thread(_look, repository.folder, entries)
@@ -71,18 +74,18 @@ class _Entries:
     repositories: set[bytes] = field(default_factory=set)
 
 
-async def _ask_git(repository: HostRepository) -> _Entries:
+async def _ask_git(repository: HostRepository) -> bytes:
     with blamed(MountError, repository.folder):
         result = await repository.git(*_LIST)
     if unreadable := _UNREADABLE.search(result.stderr.decode(errors="replace")):
         raise MountError(path=str(repository.folder), reason=f"git {unreadable[0]}")
-    return _parsed(result.stdout.split(b"\0")[:-1])
+    return result.stdout
 
 
-def _parsed(records: Iterable[bytes]) -> _Entries:
+def _parsed(listed: bytes) -> _Entries:
     r"""A record is `? path`, or `TAG MODE ID STAGE\tpath` of an index entry."""
     entries = _Entries()
-    for record in records:
+    for record in listed.split(b"\0")[:-1]:
         tag, _, rest = record.partition(b" ")
         if tag == _OTHER:
             (entries.repositories if rest.endswith(b"/") else entries.untracked).add(rest.removesuffix(b"/"))
@@ -99,14 +102,22 @@ def _look(root: Path, entries: _Entries) -> tuple[Listing, list[bytes]]:
     mount = Folder(root, MountError)
     others = {path: _machine_own(path) for path in entries.untracked | entries.repositories}
     wanted = entries.tracked | {path for path in entries.untracked if not others[path]}
-    modes = {path: found.st_mode for path in wanted if (found := mount.stat(path))}
-    files = frozenset(path for path, mode in modes.items() if stat.S_ISREG(mode) or stat.S_ISLNK(mode))
+    files: dict[bytes, bytes] = {}
+    special: set[bytes] = set()
+    absent: set[bytes] = set()
+    for path, found in mount.stats(wanted):
+        if found is None:
+            absent.add(path)
+        elif stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode):
+            files[path] = seen(found)
+        elif not stat.S_ISDIR(found.st_mode):
+            special.add(path)
     listing = Listing(
         files=files,
-        special=frozenset(path for path, mode in modes.items() if path not in files and not stat.S_ISDIR(mode)),
+        special=frozenset(special),
         machine_own=frozenset(filter(None, others.values())),
         repositories=frozenset(path for path in entries.repositories if not others[path]),
-        sparse=frozenset(entries.sparse - modes.keys()),
+        sparse=frozenset(entries.sparse & absent),
     )
     return listing, sorted(path for path in entries.submodules if mount.stat(path + b"/.git"))
 

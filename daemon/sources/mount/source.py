@@ -124,13 +124,14 @@ class MountSource:
             raise MountError(path=str(self._mount), reason="it is not empty and yet git lists no file in it")
         return host, listing
 
-    async def _work(self, checkout: Repository, mount: Path, files: Paths, committed: Paths) -> Work:
-        difference = await asyncio.to_thread(self._compare, mount, checkout.folder, files)
+    async def _work(self, checkout: Repository, mount: Path, looks: Mapping[bytes, bytes], committed: Paths) -> Work:
+        difference = await asyncio.to_thread(self._compare, mount, checkout.folder, looks)
         record = await self._record.read()
+        files = frozenset(looks)
         leaving = await _leaving(record, checkout, files, committed)
         return Work(files=files, difference=difference, leaving=leaving, record=record)
 
-    def _compare(self, mount: Path, checkout: Path, files: Paths) -> Difference:
+    def _compare(self, mount: Path, checkout: Path, files: Mapping[bytes, bytes]) -> Difference:
         known = self._known.read()
         difference = compare(mount, checkout, files, known)
         self._known.write(known, difference.learned)
