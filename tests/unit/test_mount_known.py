@@ -141,7 +141,7 @@ def test_a_file_that_is_not_whole_proves_nothing(known: World, damage: Callable[
 
 
 def test_a_few_files_more_are_not_worth_a_new_file(world: World) -> None:
-    entries = {str(number).encode(): bytes(64) for number in range(200)}
+    entries = {str(number).encode(): bytes(80) for number in range(200)}
     world.file.write(Known(), entries)
-    world.file.write(Known(entries), {b"one": bytes(64)})
+    world.file.write(Known(entries), {b"one": bytes(80)})
     assert world.file.read() == Known(entries)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from daemon.errors import CheckoutError, MountError
-from daemon.sources.mount.known import Known, equal, mode_of, seen, sight, size_of
+from daemon.sources.mount.known import Known, equal, mode_and_size, seen, sight
 from daemon.sources.mount.look import Folder
 
 PRIVILEGES = stat.S_ISUID | stat.S_ISGID  # are not copied
@@ -52,12 +52,14 @@ def compare(mount: Path, checkout: Path, files: Mapping[bytes, bytes], known: Kn
     for path, found in here.stats(files):
         if found is None:
             added.add(path)
+        elif known.proves(path, look := sight(files[path], found)):
+            continue
         elif stat.S_ISDIR(found.st_mode):
             added.add(path)
             displaced.update(_files_below(checkout, path))
         elif not _alike(path, files[path], found, there, here):
             changed.add(path)
-        elif stat.S_ISREG(found.st_mode) and not known.proves(path, look := sight(files[path], found)):
+        elif stat.S_ISREG(found.st_mode):
             unread[path] = look
     learned = _read(unread, there, here, known)
     changed |= unread.keys() - learned.keys()
@@ -68,11 +70,11 @@ def compare(mount: Path, checkout: Path, files: Mapping[bytes, bytes], known: Kn
 
 def _alike(path: bytes, wanted: bytes, found: os.stat_result, there: Folder, here: Folder) -> bool:
     """In all but the content of a file."""
-    mode = mode_of(wanted)
+    mode, size = mode_and_size(wanted)
     if stat.S_ISLNK(mode):
         return stat.S_ISLNK(found.st_mode) and there.target(path) == here.target(path)
     # the kind is a part of the mode
-    return mode & ~PRIVILEGES == found.st_mode and size_of(wanted) == found.st_size
+    return mode & ~PRIVILEGES == found.st_mode and size == found.st_size
 
 
 def _read(unread: Mapping[bytes, bytes], there: Folder, here: Folder, known: Known) -> dict[bytes, bytes]:

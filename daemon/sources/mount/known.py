@@ -17,38 +17,30 @@ from daemon.files import disk_full_named, write_atomically
 
 SETTLED = 2_000_000_000  # nanoseconds; no file system that can be mounted counts in longer ticks
 
-_THERE = struct.Struct("=Qqqq")
-_MODE = struct.Struct("=L")
-_HERE = struct.Struct("=Qqq")
-_SIGHT = _THERE.size + _HERE.size
+_FILE = struct.Struct("=QqqqL")  # inode, size, both times, mode
+_SIGHT = 2 * _FILE.size
 _SEEN = struct.Struct("=q")
 _PROVEN = _SEEN.pack(0)
 _SIZE = _SIGHT + _SEEN.size
 _HEAD = struct.Struct("=8sQL")  # what it is, the bytes of all paths, and a checksum
-_MAGIC = b"equal 1\n"
+_MAGIC = b"equal 2\n"
 _FEW = 100  # entries that are not worth to be written: they are read once more the next time
 
 
-def seen(there: os.stat_result) -> bytes:
-    """What a file of the mount looks like, in a tenth of the memory: a whole tree is kept."""
-    return _THERE.pack(there.st_ino, there.st_size, there.st_mtime_ns, there.st_ctime_ns) + _MODE.pack(there.st_mode)
+def seen(file: os.stat_result) -> bytes:
+    """What a file looks like, in a tenth of the memory: a whole tree is kept."""
+    return _FILE.pack(file.st_ino, file.st_size, file.st_mtime_ns, file.st_ctime_ns, file.st_mode)
 
 
-def mode_of(there: bytes) -> int:
+def mode_and_size(there: bytes) -> tuple[int, int]:
     """Of what `seen` gave."""
-    mode: int = _MODE.unpack_from(there, _THERE.size)[0]
-    return mode
-
-
-def size_of(there: bytes) -> int:
-    """Of what `seen` gave."""
-    size: int = _THERE.unpack_from(there)[1]
-    return size
+    _, size, _, _, mode = _FILE.unpack(there)
+    return mode, size
 
 
 def sight(there: bytes, here: os.stat_result) -> bytes:
-    """What two files look like; their kind, permissions and the size here are compared each time."""
-    return there[: _THERE.size] + _HERE.pack(here.st_ino, here.st_mtime_ns, here.st_ctime_ns)
+    """What two files look like: all that is compared, so that what was proven of it needs no other look."""
+    return there + seen(here)
 
 
 @dataclass(frozen=True)
