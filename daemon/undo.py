@@ -18,6 +18,7 @@ from string import Template
 from daemon import gitdir
 from daemon.errors import CheckoutError, CommandFailedError, CommandTimeoutError
 from daemon.files import disk_full_named, sync_folder, write_atomically
+from daemon.full_disk import disk_full_blamed
 from daemon.git import ENVIRONMENT, fixed_options
 from daemon.gitdir import GitDir
 from daemon.log import get_logger
@@ -93,7 +94,7 @@ rm -f $reserve $snapshot_index.lock
 # Every file that has to come back is read before any is touched.
 # The index alone is set to it, where the times of files that did not change stay.
 { snapshot_git read-tree --reset $tree && snapshot_git diff-files --no-renames --numstat >/dev/null; } || {
-  echo 'undo: the snapshot is damaged, and nothing was touched' >&2
+  echo 'undo: the snapshot cannot be read, and nothing was touched' >&2
   exit $damaged
 }
 
@@ -140,16 +141,18 @@ class Undo:
     async def run(self) -> None:
         """Once more where it hangs or something fails on its way, for it may be run again at any time.
 
-        Raises CommandFailedError with exit code 3 and nothing touched for a snapshot that is damaged. Raises it or
-        CommandTimeoutError with the checkout in no known state.
+        Raises CommandFailedError with exit code 3 and nothing touched for a snapshot that is damaged. Raises it,
+        CommandTimeoutError, or NoSpaceError where somebody took the room that was kept, with the checkout in no known
+        state.
         """
-        try:
-            await self._run()
-        except (CommandFailedError, CommandTimeoutError) as error:
-            if isinstance(error, CommandFailedError) and error.exit_code == DAMAGED:
-                raise
-            log.warning("undo fails, trying once more", error=str(error), detail=error.detail)
-            await self._run()
+        with disk_full_blamed(self._repo):
+            try:
+                await self._run()
+            except (CommandFailedError, CommandTimeoutError) as error:
+                if isinstance(error, CommandFailedError) and error.exit_code == DAMAGED:
+                    raise
+                log.warning("undo fails, trying once more", error=str(error), detail=error.detail)
+                await self._run()
 
     async def _run(self) -> None:
         command = ("sh", self._folder / PROGRAM)

@@ -97,5 +97,6 @@ def raise_unless_good(update: Update) -> None:
     if kind is None:
         return
     ended = f"cannot say more about update {update.id} than that it ended as {update.state}"
-    sentence = update.error.message if update.error else update.message or ended
-    raise kind(sentence=sentence, update=update, detail=update.error.detail if update.error else "")
+    # where the way back failed too, the message tells of both
+    told = update.error.message if update.error and update.state is not State.INCONSISTENT else update.message
+    raise kind(sentence=told or ended, update=update, detail=update.error.detail if update.error else "")

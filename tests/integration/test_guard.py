@@ -203,7 +203,7 @@ async def test_a_way_back_that_fails_is_told_and_the_rescue_serves_until_an_upda
         record = told.value.update
         assert record.error
         assert (record.error.code, "the way back failed" in record.message) == ("check_failed", True)
-        assert "the snapshot is damaged, and nothing was touched" in machine.log()
+        assert "the snapshot cannot be read, and nothing was touched" in machine.log()
         assert (await client.health()).boot_id == old.boot_id  # it never stopped; its end shows what is on disk
 
         os.kill(await machine.service.wait_ready(), signal.SIGKILL)

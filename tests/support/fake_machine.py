@@ -116,8 +116,9 @@ def rolls_back() -> list[Step]:
 
 
 def ends_inconsistent() -> list[Step]:
-    error = _error("check_failed", "cannot run the new code, nor put the old one back", "")
-    return [*begins(), Move(Event.UNDO_FAILED, error)]
+    error = _error("check_failed", "cannot run the new code", "")
+    message = "cannot run the new code; and the way back failed: cannot put the old one back"
+    return [*begins(), Move(Event.UNDO_FAILED, error | {"message": message})]
 
 
 @dataclass(frozen=True)

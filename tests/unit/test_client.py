@@ -443,7 +443,11 @@ async def test_nothing_to_do_is_a_good_end_and_restarts_nothing(client: Client, 
     [
         (fails(), FailedError, "cannot fetch 'main' from origin: no route"),
         (rolls_back(), RolledBackError, "cannot run the new code: it does not import"),
-        (ends_inconsistent(), InconsistentError, "cannot run the new code, nor put the old one back"),
+        (
+            ends_inconsistent(),
+            InconsistentError,
+            "cannot run the new code; and the way back failed: cannot put the old one back",
+        ),
     ],
 )
 async def test_bad_ends_are_told_apart_and_carry_the_update(

@@ -86,7 +86,7 @@ async def test_nothing_to_do_is_a_success(control: Plane, machine: FakeMachine) 
     [
         (fails(), "failed", "no route"),
         (rolls_back(), "rolled_back", "does not import"),
-        (ends_inconsistent(), "inconsistent", "nor put the old one back"),
+        (ends_inconsistent(), "inconsistent", "the way back failed"),
         (succeeds(Restart(keeps_boot_id=True)), "inconsistent", "the process from before the update still answers"),
         (succeeds(Restart(keeps_commit=True)), "inconsistent", "and not"),
     ],
