@@ -1,22 +1,18 @@
-"""aiohttp's server without its client and without TLS, neither of which the daemon uses.
+"""aiohttp's server without its client, which the daemon does not use and which is a third of the package's import.
 
-The client is a third of the package's import, and half of that is a TLS context that it makes of the system's
-certificates. So the package is entered without running its `__init__`, and whoever wants a name of it after all gets
-the whole of it then. TLS is left out as on an interpreter without it: asyncio will speak none in this process.
+Half of that is a TLS context that the client makes of the system's certificates while it is imported. So the package is
+entered without running its `__init__`, and whoever wants a name of it after all gets the whole of it then.
 """
 
-import contextlib
 import importlib
 import re
 import sys
-from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from types import ModuleType
 
 PACKAGE = "aiohttp"
-TLS = "ssl"
 _VERSION = re.compile(r'^__version__ = "([^"]+)"', re.MULTILINE)
 
 
@@ -27,24 +23,10 @@ def import_server() -> None:
         return
     try:
         sys.modules[PACKAGE] = _without_contents(spec)
-        with _without_tls():
-            importlib.import_module(f"{PACKAGE}.web")
+        importlib.import_module(f"{PACKAGE}.web")
     except (ImportError, AttributeError, OSError):  # another version, in which the server needs more of the package
         for name in [name for name in sys.modules if name.partition(".")[0] == PACKAGE]:
             del sys.modules[name]
-
-
-@contextlib.contextmanager
-def _without_tls() -> Iterator[None]:
-    """For what is imported meanwhile: 1.2 MB of memory, and some milliseconds of every start."""
-    if TLS in sys.modules:
-        yield
-        return
-    sys.modules[TLS] = None  # type: ignore[assignment] # which is how the import system is told that there is none
-    try:
-        yield
-    finally:
-        del sys.modules[TLS]
 
 
 def _without_contents(spec: ModuleSpec) -> ModuleType:

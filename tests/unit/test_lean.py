@@ -30,17 +30,6 @@ def test_the_whole_package_is_there_for_whoever_needs_the_client() -> None:
     assert said(program) == "ClientSession True"
 
 
-def test_tls_is_not_imported_and_whoever_imports_it_later_gets_it() -> None:
-    program = (
-        "import_server(); import daemon.app; print('ssl' in sys.modules); import ssl; print(ssl.SSLContext.__name__)"
-    )
-    assert said(program, Path(__file__).parents[2]).split() == ["False", "SSLContext"]
-
-
-def test_tls_that_is_there_already_stays() -> None:
-    assert said("import ssl; import_server(); print(sys.modules['ssl'] is ssl)") == "True"
-
-
 def test_answers_name_the_same_server_as_ever() -> None:
     show = "from aiohttp.http import SERVER_SOFTWARE; print(SERVER_SOFTWARE)"
     assert said(f"import_server(); {show}") == said(show)
