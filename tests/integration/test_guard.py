@@ -19,11 +19,21 @@ PATIENCE = 60.0
 
 DIES_AT_START = "import os\nif 'serve' in __import__('sys').argv: os._exit(1)\n"
 DIES_ONCE_READY = """
-import os, sys, threading, time
+import os, socket, sys, threading, time
+def is_ready():
+    with socket.socket(socket.AF_UNIX) as asking:
+        try:
+            asking.connect(os.environ["REFRESHD_RUN_DIR"] + "/refreshd.sock")
+            asking.sendall(b"GET /readyz HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n")
+            return b" 200 " in asking.recv(20)
+        except OSError:
+            return False
+def die():
+    while not is_ready():
+        time.sleep(0.1)
+    time.sleep(1)
+    os._exit(1)
 if "serve" in sys.argv:
-    def die():
-        time.sleep(2)
-        os._exit(1)
     threading.Thread(target=die, daemon=True).start()
 """
 

@@ -30,6 +30,12 @@ def test_the_whole_package_is_there_for_whoever_needs_the_client() -> None:
     assert said(program) == "ClientSession True"
 
 
+def test_what_is_imported_late_finds_the_standard_library_whole() -> None:
+    late = "import prometheus_client.exposition, psutil, aiohttp_sse, urllib.request, http.client"
+    program = f"import_server(); import daemon.app; {late}; print(http.client.HTTPSConnection.__name__)"
+    assert said(program, Path(__file__).parents[2]) == "HTTPSConnection"
+
+
 def test_answers_name_the_same_server_as_ever() -> None:
     show = "from aiohttp.http import SERVER_SOFTWARE; print(SERVER_SOFTWARE)"
     assert said(f"import_server(); {show}") == said(show)
