@@ -208,7 +208,7 @@ class Snapshots:
         await self._add(git, "--all")
 
     async def _add(self, git: Git, *words: str, names: bytes = b"") -> None:
-        added = await git("add", "--ignore-errors", *words, stdin=names, ok_codes=(0, 1))
+        added = await git("add", *words, "--ignore-errors", stdin=names, ok_codes=(0, 1))
         if added.code:
             self._refuse_what_is_ours(added)
             log.warning("some files cannot be preserved", detail=added.tail)

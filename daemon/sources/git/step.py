@@ -8,19 +8,28 @@ import asyncio
 from dataclasses import replace
 
 from daemon import gitdir
+from daemon.errors import CommandFailedError
+from daemon.full_disk import says_disk_full
 from daemon.sources.checkout import Repository
 
 
 async def step(repository: Repository, commit: str) -> bool:
     """Files, index and the detached HEAD are those of the commit; False where it takes a checkout.
 
-    Raises CommandTimeoutError.
+    Raises CommandFailedError, CommandTimeoutError.
     """
     if not await asyncio.to_thread(_is_where_it_was, repository):
         return False
     git = replace(repository.git, env={**repository.git.env, "GIT_REFLOG_ACTION": "refreshd"})
     # unlike a checkout it looks at no other file; unlike read-tree it keeps what the index knows of folders
-    return not (await git("reset", "--quiet", "--keep", commit, ok_codes=range(256))).code
+    try:
+        await git("reset", "--quiet", "--keep", commit)
+    except CommandFailedError as error:
+        # a signal is nobody's refusal, and a checkout meets the same full disk
+        if error.exit_code < 0 or says_disk_full(error.detail):
+            raise
+        return False
+    return True
 
 
 def _is_where_it_was(repository: Repository) -> bool:
