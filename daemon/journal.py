@@ -128,9 +128,9 @@ class Journal:
     async def next_after(self, update_id: str | None) -> str:
         """The id of the first update that is later than this one; None: of the first of all. Waits until there is one.
 
-        Raises NotFoundError for one that is not on record.
+        Raises NotFoundError for one that is not on record and is not older than all that are.
         """
-        if update_id is not None:
+        if update_id is not None and not await asyncio.to_thread(self._is_forgotten, update_id):
             await self.get(update_id)
         while True:
             seen = self._changes
@@ -229,6 +229,10 @@ class Journal:
 
     def _latest(self) -> Update | None:
         return next(iter(self._history(1)), None)
+
+    def _is_forgotten(self, update_id: str) -> bool:
+        ids = self._ids()
+        return bool(ids and _ID.fullmatch(update_id)) and _age(update_id) < _age(ids[0])
 
     def _first_after(self, update_id: str | None) -> str | None:
         """One that cannot be read is passed over: it may be about to begin."""

@@ -83,9 +83,11 @@ class Pipeline:
         await self._refuse_bad_target(update, staged.commit)
         if update.request.rollback_of and update.request.trigger != GUARD and staged.commit:
             await self._permission.require(staged.commit)
+            look = None
         for installer, _ in work.installs:
             await installer.stage(staged.tree)
-            look = None  # that may have taken minutes, in which somebody worked in the checkout
+            look = None
+        # without one the snapshot looks itself: a remote or a registry may have taken minutes, in which somebody worked
         await self._m.disk.require(Need(self._m.snapshots.folder, await self._m.snapshots.space()))
         snapshot = await self._m.snapshots.take(f"before update {update.id}", update=update.id, head=head, look=look)
         facts["notes"] = [*staged.notes, *snapshot.notes]

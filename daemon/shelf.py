@@ -89,12 +89,12 @@ class Shelf:
 
     async def _require_allowed(self, kept: KeptSnapshot, names: Sequence[bytes] | None) -> None:
         """Edits of then may always be taken out; everything else is the commit's, and may have to stay away."""
-        commit = kept.head or ""
+        if names is not None and set(names) <= await self._edited(kept):
+            return
         try:
-            await self._permission.require(commit)
+            await self._permission.require(kept.head or "")
         except WayBackNotAllowedError as error:
-            if names is None or not set(names) <= await self._edited(kept):
-                raise RestoreNotAllowedError(ref=error.ref, reason=error.reason, detail=error.detail) from error
+            raise RestoreNotAllowedError(ref=error.ref, reason=error.reason, detail=error.detail) from error
 
     async def _edited(self, kept: KeptSnapshot) -> frozenset[bytes]:
         try:

@@ -5,6 +5,8 @@ import contextlib
 from collections.abc import Awaitable, Coroutine
 from typing import Any, TypeVar, overload
 
+from daemon.errors import RefreshdError
+
 T = TypeVar("T")
 A = TypeVar("A")
 B = TypeVar("B")
@@ -25,15 +27,23 @@ async def uncancelled(work: Awaitable[T]) -> T:
         raise
 
 
-async def ended(*tasks: "asyncio.Future[Any]") -> None:
-    """Cancels them and returns when they have ended, however. The caller's own cancellation is not lost."""
+async def ended(*tasks: "asyncio.Future[Any]", expected: type[Exception] = RefreshdError) -> None:
+    """Cancels them and returns when they have ended. The caller's own cancellation is not lost.
+
+    What they raise is of no use any more. A defect among it, neither `expected` nor the system's, is reported to the
+    loop.
+    """
     for task in tasks:
         task.cancel()
-    if tasks:
-        await uncancelled(asyncio.wait(tasks))
-    for task in tasks:
-        if not task.cancelled():
-            task.exception()  # else the loop complains that nobody asked for it
+    try:
+        if tasks:
+            await uncancelled(asyncio.wait(tasks))
+    finally:
+        for task in tasks:
+            error = None if task.cancelled() else task.exception()
+            if error and not isinstance(error, (expected, OSError)):
+                report = {"message": "work that was ended met a defect", "exception": error, "future": task}
+                asyncio.get_running_loop().call_exception_handler(report)
 
 
 @overload

@@ -53,7 +53,7 @@ class WorkingTree:
     async def look(self, sha: str) -> Look:
         """`sha` is the commit that HEAD names now."""
         looking = self._looking
-        if looking is None or self._looked_for != sha or (looking.done() and not looking.result().fresh()):
+        if looking is None or self._looked_for != sha or (looking.done() and not _is_fresh(looking)):
             looking = self._looking = asyncio.create_task(self._look(sha))
             self._looked_for = sha
         return await asyncio.shield(looking)
@@ -76,6 +76,11 @@ class WorkingTree:
             found = await self._git("rev-parse", "--verify", "--end-of-options", f"{sha}^{{tree}}")
             self._tree = (sha, found.text)
         return self._tree[1]
+
+
+def _is_fresh(looking: asyncio.Task[Look]) -> bool:
+    """One that met a defect is not looked at again: the next caller begins another."""
+    return not looking.cancelled() and looking.exception() is None and looking.result().fresh()
 
 
 def _id(tree: str, repo: Path, differing: list[bytes]) -> str | None:
@@ -104,12 +109,12 @@ def _read(path: bytes, room: int) -> tuple[bytes, bytes]:
         if not stat.S_ISREG(status.st_mode) or status.st_size > room:
             raise _NoIdError
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:
+            content = file.read(room + 1)
     except (FileNotFoundError, NotADirectoryError):
         return b"gone", b""
     except OSError:
         raise _NoIdError from None
-    with open(descriptor, "rb") as file:
-        content = file.read(room + 1)
     if len(content) > room:
         raise _NoIdError
     return (b"program" if status.st_mode & stat.S_IXUSR else b"file"), content

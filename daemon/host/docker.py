@@ -160,7 +160,7 @@ async def _first_done(*work: Awaitable[None]) -> None:
         for task in done:
             task.result()
     finally:
-        await ended(*tasks)
+        await ended(*tasks, expected=aiohttp.ClientError)
 
 
 def _as_os_error(error: Exception) -> OSError:

@@ -10,7 +10,7 @@ import asyncio
 import time
 from typing import NamedTuple, Protocol
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 
 class Lasting(Protocol):
@@ -28,6 +28,7 @@ LONGEST_REQUEST = 4096  # bytes
 MOST_ANSWERS = 64  # that are remembered, of different bytes or peers
 OK = 200
 _HEAD_END = b"\r\n\r\n"
+_ANNOUNCE_MORE = (hdrs.CONTENT_LENGTH, hdrs.TRANSFER_ENCODING, hdrs.EXPECT, hdrs.UPGRADE)
 
 Asked = tuple[str, bytes]  # the peer's address, and all that it sent
 
@@ -104,9 +105,13 @@ class RepeatingConnection(web.RequestHandler):
             self.forget()
             return False
         began = time.perf_counter()
-        asked, transport = (self._peer, data), self.transport
+        transport = self.transport
         # a reader that does not keep up is slowed down by the usual way
-        if transport is None or transport.get_write_buffer_size() or not (answer := self._answers.find(asked)):
+        if transport is None or transport.get_write_buffer_size():
+            self.forget()
+            return False
+        asked = (self._peer, data)
+        if not (answer := self._answers.find(asked)):
             self._asked = asked
             return False
         transport.write(answer.content)
@@ -149,6 +154,9 @@ def _is_one_request(data: bytes) -> bool:
 
 def _repeatable(request: web.BaseRequest, response: web.StreamResponse) -> Answer | None:
     lasting = request.get(LASTING)
+    # what follows a head that announces more is part of this request, and never a request of its own
+    if any(name in request.headers for name in _ANNOUNCE_MORE):
+        return None
     if lasting is None or not isinstance(response, web.Response) or not isinstance(response.body, bytes):
         return None
     if response.status != OK or request.version < (1, 1) or not response.keep_alive or "Set-Cookie" in response.headers:

@@ -92,6 +92,22 @@ async def test_a_withdrawn_token_is_refused_at_once_also_where_its_answer_was_re
             assert (await connection.response()).status == 401
 
 
+async def test_a_body_that_was_announced_is_no_request_of_its_own(tmp_path: Path) -> None:
+    inside = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    head = VERSION.removesuffix(b"\r\n") + f"Content-Length: {len(inside)}\r\n\r\n".encode()
+    async with served(tmp_path, REFRESHD_TOKEN=TOKEN) as world:
+        for _ in range(3):
+            async with connected(world) as (reader, writer):
+                writer.write(head)
+                await asyncio.sleep(0.05)
+                writer.write(inside)
+                await asyncio.sleep(0.05)
+                writer.write(REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+                answers = await reader.read()
+                assert answers.count(b"HTTP/1.1 200 OK") == 2
+                assert answers.count(b'"status": "alive"') == 1
+
+
 async def test_a_connection_that_is_idle_is_closed(tmp_path: Path) -> None:
     async with served(tmp_path, limits=Limits(idle=0.4), REFRESHD_TOKEN=TOKEN) as world, connected(world) as streams:
         await ask_version(*streams)

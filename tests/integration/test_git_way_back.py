@@ -1,5 +1,6 @@
 """What somebody asks to go back to is held to the rules for what may come from the remote; the machine's own is not."""
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,3 +186,29 @@ async def test_the_daemon_that_is_told_by_its_settings_says_no_over_rest(tmp_pat
         back = await running.post(f"/api/v1/updates/{record.id}/rollback", {"wait": True})
         assert (back.json["state"], back.json["error"]["code"]) == ("failed", "way_back_not_allowed")
         assert (git(running.repo, "rev-parse", "HEAD"), git(running.repo, "status", "--porcelain")) == (head, "")
+
+
+async def test_edits_made_while_the_remote_is_asked_are_in_the_snapshot(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await machine.governed_by(MAIN_ONLY)
+    machine.lab.publish({"code": "two\n"})
+    update = await machine.update("main")
+    vouch = GitSource.vouch
+
+    async def slow(source: GitSource, commit: str, came_as: list[str]) -> None:
+        await vouch(source, commit, came_as)
+        await asyncio.to_thread((machine.world.repo / "code").write_text, "an hour of work\n")
+
+    monkeypatch.setattr(GitSource, "vouch", slow)
+    back = await machine.go_back(update)
+    assert back.state is State.SUCCEEDED
+    assert git(machine.world.machinery.snapshots.folder, "show", f"{back.snapshot}:code") == "an hour of work"
+
+
+async def test_own_edits_are_taken_out_without_a_remote(machine: Machine) -> None:
+    update = await leave(machine, "other")
+    await machine.governed_by(MAIN_ONLY)
+    machine.lab.server.token = "changed meanwhile"
+    assert update.snapshot
+    await machine.shelf.restore(update.snapshot, ["mine"])

@@ -120,3 +120,13 @@ async def test_many_callers_share_one_look(repo: Path, monkeypatch: pytest.Monke
 async def test_a_look_that_git_cannot_take_is_none(tmp_path: Path) -> None:
     found = await WorkingTree(tmp_path).look("f" * 40)
     assert (found.dirty, found.tree_id) == (None, None)
+
+
+async def test_a_look_that_met_a_defect_is_not_remembered(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = WorkingTree(repo)
+    sha = git(repo, "rev-parse", "HEAD")
+    with monkeypatch.context() as broken:
+        broken.setattr(files, "_tree_of", None)
+        with pytest.raises(TypeError):
+            await files.look(sha)
+    assert (await files.look(sha)).dirty is False

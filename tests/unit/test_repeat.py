@@ -189,6 +189,18 @@ async def test_who_sent_a_body_is_served_the_usual_way_from_then_on(served: Serv
         assert await answers(client, REQUEST, REQUEST) == [2, 3]
 
 
+@pytest.mark.parametrize("announced", ["Content-Length", "content-length", "Expect", "Upgrade"])
+async def test_a_head_that_announces_more_is_not_answered_again(served: Served, announced: str) -> None:
+    value = {"Expect": "100-continue", "Upgrade": "websocket"}.get(announced, "0")
+    async with Client(served.port) as client:
+        for number in (1, 2):
+            await client.send(REQUEST, headers={announced: value})
+            answer = await client.response()
+            if answer.status == 100:
+                answer = await client.response()
+            assert answer.json == {"asked": number}
+
+
 async def test_pipelined_requests_are_answered_in_their_order(served: Served) -> None:
     async with Client(served.port) as client:
         assert await answers(client, REQUEST) == [1]
