@@ -13,7 +13,7 @@ from daemon.models import Plan, Preserved, Problem, Update
 from daemon.permission import Permission
 from daemon.refs import Ref
 from daemon.snapshots import Look, Snapshot
-from daemon.sources import Paths, Source, Staged
+from daemon.sources import EditedSinceError, Paths, Source, Staged
 from daemon.sources.snapshot import SnapshotTree
 from daemon.states import Event, State
 from daemon.tasks import together
@@ -108,16 +108,14 @@ class Pipeline:
 
     async def _mutate(self, update_id: str, work: Work, source: Source, before: Snapshot) -> None:
         journal = self._m.journal
-        touched: Paths | None = frozenset()
-        if not work.staged.current:
-            touched = await source.apply(work.staged, pristine=before.pristine)
+        touched, notes = await self._apply(update_id, work, source, before)
         if not work.installs:
             # the new code is complete: it is imported while what changed is found out
             self._m.checker.begin()
         tree = await self._m.snapshots.tree_after(before, touched)
         changes = await self._m.snapshots.changes(before.tree, tree)
-        await journal.advance(update_id, Event.APPLIED, tree=tree, changes=changes.snake())
-        notes: list[str] = []
+        await journal.advance(update_id, Event.APPLIED, tree=tree, changes=changes.snake(), notes=notes)
+        notes = []
         for installer, fingerprint in work.installs:
             notes += await installer.install(fingerprint, strict=source.name == "git")
         await journal.advance(update_id, Event.INSTALLED, installed=dict(work.installed), notes=notes)
@@ -128,6 +126,22 @@ class Pipeline:
         message = f"code updated to {short(work.staged.commit)}, restarting"
         await journal.advance(update_id, Event.CHECKED, message=message)
         log.info("update restarts the daemon", commit=work.staged.commit, version=version)
+
+    async def _apply(
+        self, update_id: str, work: Work, source: Source, before: Snapshot
+    ) -> tuple[Paths | None, list[str]]:
+        """The names that it touched, and notes."""
+        if work.staged.current:
+            return frozenset(), []
+        try:
+            return await source.apply(work.staged, pristine=before.pristine), []
+        except EditedSinceError:
+            # only the times of files may be others, or HEAD elsewhere
+            if not await self._m.snapshots.edited(before.tree):
+                return await source.apply(work.staged), []
+            kept = await self._m.snapshots.take(f"edited while update {update_id} began", update=update_id)
+            note = f"edits made while the update began: refreshd snapshots restore {short(kept.commit)} PATH"
+            return await source.apply(work.staged), [note]
 
     async def _refuse_bad_target(self, update: Update, commit: str | None) -> None:
         reason = await self._m.bad_targets.reason(commit)

@@ -17,6 +17,10 @@ from daemon.trees import Tree
 Paths = frozenset[bytes]
 
 
+class EditedSinceError(Exception):
+    """The checkout is not pristine any more, and was not touched."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Staged:
     """What is ready to be applied, as a value.
@@ -51,7 +55,8 @@ class Source(Protocol):
     async def apply(self, staged: Staged, *, pristine: bool = False) -> Paths | None:
         """Makes files, HEAD and index those of `staged`. Local edits are overwritten: the engine has them safe.
 
-        `pristine`: a moment ago there were none. What somebody edits after that moment may stay as it is, or go.
+        `pristine`: a moment ago there were none. Edits that came since are kept where the update does not change the
+        file; where it does, EditedSinceError may be raised.
 
         Returns the names of all files that it may have written or removed, apart from those edits; None if there is
         no telling.

@@ -1,14 +1,22 @@
-"""A checkout without edits is moved without a look at all its files; where that is not true any more, with one."""
+"""A checkout without edits is moved without a look at all its files; else nothing is done."""
 
+import asyncio
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from daemon.gitdir import GitDir
 from daemon.refs import parse_ref
 from daemon.snapshots import Snapshots
+from daemon.sources import EditedSinceError, Paths, Staged
+from daemon.sources.checkout import Repository
+from daemon.sources.git import GitSource
+from daemon.sources.git import step as step_module
+from daemon.states import State
 from tests.support.git_lab import GitLab, git_lab
+from tests.support.world import World, git
 
 Change = Callable[[GitLab], None]
 
@@ -29,6 +37,27 @@ async def move(lab: GitLab, since: Change | None = None) -> str:
         since(lab)
     await source.apply(staged, pristine=True)
     return commit
+
+
+async def refuse(lab: GitLab, since: Change) -> None:
+    """Nothing is touched then: what `since` left is what is there."""
+    found: list[object] = []
+
+    def do(lab: GitLab) -> None:
+        since(lab)
+        found.append(everything(lab))
+
+    with pytest.raises(EditedSinceError):
+        await move(lab, do)
+    assert found == [everything(lab)]
+
+
+def everything(lab: GitLab) -> object:
+    files = (path for path in lab.checkout.path.rglob("*") if path.is_file() and ".git" not in path.parts)
+    return (
+        {path: path.read_bytes() for path in files},
+        (lab.checkout.head, lab.checkout.branch, lab.checkout.git("ls-files", "--stage")),
+    )
 
 
 def is_at(lab: GitLab, commit: str) -> bool:
@@ -82,25 +111,77 @@ def begin_a_merge(lab: GitLab) -> None:
     (lab.checkout.path / ".git" / "MERGE_HEAD").write_text(f"{lab.checkout.head}\n")
 
 
-@pytest.mark.parametrize("since", [edit, stage, occupy, forget_times, commit_something, begin_a_branch, begin_a_merge])
-async def test_what_came_since_the_look_is_met_by_a_checkout(lab: GitLab, since: Change) -> None:
-    assert is_at(lab, await move(lab, since))
-    assert lab.checkout.status == ""
-    assert not (lab.checkout.path / ".git" / "MERGE_HEAD").exists()
+def leave_a_lock(lab: GitLab) -> None:
+    (lab.checkout.path / ".git" / "index.lock").touch()
+    os.utime(lab.checkout.path / ".git" / "index.lock", ns=(1, 1))
 
 
-async def test_a_branch_that_somebody_has_begun_since_stays_where_it_is(lab: GitLab) -> None:
+@pytest.mark.parametrize(
+    "since", [edit, stage, occupy, forget_times, commit_something, begin_a_branch, begin_a_merge, leave_a_lock]
+)
+async def test_what_came_since_the_look_is_a_refusal_that_touches_nothing(lab: GitLab, since: Change) -> None:
+    await refuse(lab, since)
+
+
+async def test_a_branch_that_is_begun_at_the_last_moment_stays_where_it_is(
+    lab: GitLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = step_module._where_it_was
+
+    def look_and_begin(repository: Repository) -> GitDir:
+        found = original(repository)
+        begin_a_branch(lab)
+        return found
+
+    monkeypatch.setattr(step_module, "_where_it_was", look_and_begin)
     before = lab.checkout.head
-    await move(lab, begin_a_branch)
+    with pytest.raises(EditedSinceError):
+        await move(lab)
     assert lab.checkout.git("rev-parse", "mine") == before
 
 
-async def test_a_lock_that_was_left_behind_is_no_obstacle(lab: GitLab) -> None:
-    def lock(lab: GitLab) -> None:
-        (lab.checkout.path / ".git" / "index.lock").touch()
-        os.utime(lab.checkout.path / ".git" / "index.lock", ns=(1, 1))
+@pytest.mark.parametrize("there", [True, False])
+async def test_what_somebody_put_aside_by_a_reset_keeps_its_name(lab: GitLab, *, there: bool) -> None:
+    mine = lab.checkout.commit({"code": "mine\n"})
+    lab.checkout.git("reset", "--quiet", "--hard", "HEAD~1")
+    original = lab.checkout.path / ".git" / "ORIG_HEAD"
+    if not there:
+        original.unlink()
+    await move(lab)
+    assert (original.read_text().strip() == mine) if there else not original.exists()
 
-    assert is_at(lab, await move(lab, lock))
+
+@pytest.mark.parametrize(("since", "kept"), [(edit, "since"), (forget_times, None)])
+async def test_an_update_keeps_what_was_edited_while_it_began(
+    lab: GitLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, since: Change, kept: str | None
+) -> None:
+    (tmp_path / "machine").mkdir()
+    world = World(tmp_path / "machine")
+    lab.publish({"kept": "one\n"})
+    for words in (
+        ("fetch", lab.url, "main"),
+        ("checkout", "--detach", "FETCH_HEAD"),
+        ("remote", "add", "origin", lab.url),
+    ):
+        git(world.repo, *words)
+    lab.checkout = type(lab.checkout)(world.repo)
+    world.source = lab.source()  # type: ignore[assignment] # the real one
+    await world.restart_well()
+    apply = GitSource.apply
+
+    async def late(source: GitSource, staged: Staged, *, pristine: bool = False) -> Paths | None:
+        if pristine:
+            await asyncio.to_thread(since, lab)
+        return await apply(source, staged, pristine=pristine)
+
+    monkeypatch.setattr(GitSource, "apply", late)
+    lab.publish({"code": "two\n"})
+    update = await world.update("main")
+    assert update.state is State.RESTARTING, update.message
+    assert lab.checkout.read("code") == "two\n"
+    ids = [note.split()[-2] for note in update.notes if "edits made while the update began" in note]
+    found = [git(world.machinery.snapshots.folder, "show", f"{commit}:code") for commit in ids]
+    assert found == ([kept] if kept else [])
 
 
 def leave_alone(_lab: GitLab) -> None: ...

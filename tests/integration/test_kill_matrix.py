@@ -131,6 +131,8 @@ EXTRAS: tuple[tuple[str, str, str, str, str, tuple[str, ...]], ...] = (
 )
 # the checkout's own fetch comes before it
 SUBMODULE_FETCH = (*KILLED, "group during", "enospc before", "hang before")
+# Where nobody has edited anything, another command moves the checkout.
+STEP = ("* reset --quiet --keep *", (*EVERY, "hang during", "hang after"))
 # A disk that is really full from then on, until the machine has come back.
 FILLED: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ("git", "* add --all *", "staging", SOURCES),
@@ -194,6 +196,7 @@ def one(
     back: bool = False,
     extras: bool = False,
     fresh: bool = False,
+    pristine: bool = False,
 ) -> Row:
     """`where` is added to the kind of fault that the closing table counts."""
     last = faults[-1]
@@ -211,6 +214,7 @@ def one(
         back=back,
         extras=extras,
         fresh=fresh,
+        pristine=pristine,
     )
 
 
@@ -242,6 +246,10 @@ def table() -> Iterator[Row]:
             struck = fault("git", "* read-tree -u --reset *", what)
             yield one(source, "applying", struck, where="in a rollback", back=True)
         yield from bad_code(source)
+    place, whats = STEP
+    for what in (*whats, "fill before"):
+        struck = fault("git", place, what, sign=LOCKED)
+        yield one("git", "applying", struck, where="in a checkout without edits", pristine=True)
     yield from with_extras()
 
 

@@ -37,6 +37,7 @@ class Row:
     `later` is the chain of the update that follows by itself. `chains` is a set of one, unless two ends are right.
     `code` is that of the error on record, empty for none. `back`: it is a rollback that is asked for.
     `extras`: the machine has a uv project and a submodule, and nothing for pnpm. `fresh`: the submodule has moved on.
+    `pristine`: nobody has edited anything.
     """
 
     source: str
@@ -52,6 +53,7 @@ class Row:
     back: bool = False
     extras: bool = False
     fresh: bool = False
+    pristine: bool = False
 
     @property
     def lane(self) -> LaneKind:
@@ -120,7 +122,13 @@ class Lanes:
             try:
                 if row.fresh:
                     await lane.move_submodule_on()
-                seen = await lane.run(row.faults, bad_code=row.bad_code, later=bool(row.later), back=row.back)
+                seen = await lane.run(
+                    row.faults,
+                    bad_code=row.bad_code,
+                    later=bool(row.later),
+                    back=row.back,
+                    pristine=row.pristine,
+                )
             except Exception as error:  # noqa: BLE001 - it is the row's result, and told there
                 self._results[row].set_exception(error)
                 return

@@ -136,6 +136,7 @@ class Lane:
         self._machine = machine
         self._client = machine.client()
         self._trees: dict[str, dict[str, str]] = {}
+        self._edits: dict[str, bytes] = {}
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -178,21 +179,27 @@ class Lane:
         self._commits["b"] = upstream.commit({}, "the submodule moves on", branch="b")
 
     async def run(
-        self, faults: tuple[Fault, ...], *, bad_code: str = "", later: bool = False, back: bool = False
+        self,
+        faults: tuple[Fault, ...],
+        *,
+        bad_code: str = "",
+        later: bool = False,
+        back: bool = False,
+        pristine: bool = False,
     ) -> Seen:
         """Updates under faults to the commit that the machine is not at, or to code that is bad; and looks.
 
-        `back`: goes to that commit by rolling the last update back.
+        `back`: goes to that commit by rolling the last update back. `pristine`: no file is edited before.
         """
         await self._tidy_up()
+        self._edits = {} if pristine else {**dict.fromkeys(self._edited, EDIT), ADDED: ADDITION}
         machine, old = self._machine, await self._head()
         branch = "bad" if bad_code else next(name for name, commit in self._commits.items() if commit != old)
         if bad_code:
             await asyncio.to_thread(self._commit_bad, *BAD_CODE[bad_code])
         new = await asyncio.to_thread(self._offer, branch)
-        for name in self._edited:
-            (machine.repo / name).write_bytes(EDIT)
-        (machine.repo / ADDED).write_bytes(ADDITION)
+        for name, content in self._edits.items():
+            (machine.repo / name).write_bytes(content)
         before = {path.name for path in self._records()}
         boot = (await self._client.health()).boot_id
         machine.faults.arm(*faults)
@@ -306,6 +313,7 @@ class Lane:
         if difference := await asyncio.to_thread(self._difference, seen):
             yield f"the tree is neither old nor new: {difference}"
         expected = [f"?? {ADDED}"] + ([f" M {name}" for name in self._edited_as_seen] if seen.ended_at == "old" else [])
+        expected = expected if self._edits else []
         status = await asyncio.to_thread(
             subprocess.run,
             # without taking notes of what it finds, for which a full disk has no room
@@ -319,7 +327,7 @@ class Lane:
             yield f"HEAD and index disagree: {status.stdout}"
         if not await asyncio.to_thread(self._dependencies_load, seen):
             yield "dependencies do not load"
-        if seen.ended_at == "new" and not await asyncio.to_thread(self._preserved, seen.snapshot):
+        if self._edits and seen.ended_at == "new" and not await asyncio.to_thread(self._preserved, seen.snapshot):
             yield "local edits are not in the snapshot"
         if locks := [str(path) for path in (machine.repo / ".git").rglob("*.lock")]:
             yield f"locks: {locks}"
@@ -337,9 +345,10 @@ class Lane:
         edited = seen.ended_at == "old"
         if self._machine.extras and (problem := matrix_extras.submodule_problem(self._machine.repo, edited=edited)):
             return [problem]
-        expected = dict(self._tree_of(seen.head)) | {ADDED: _blob(ADDITION)}
-        if seen.ended_at == "old":
-            expected |= dict.fromkeys(self._edited, _blob(EDIT))
+        expected = dict(self._tree_of(seen.head))
+        # what was only added is in no commit, and stays
+        left = {name for name in self._edits if name == ADDED or seen.ended_at == "old"}
+        expected |= {name: _blob(self._edits[name]) for name in left}
         found = {name: _blob((self._machine.repo / name).read_bytes()) for name in _names(self._machine.repo)}
         return sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))[:5]
 

@@ -142,7 +142,7 @@ class GitSource:
                 await check(self._policy, remote, commit, name)
 
     async def apply(self, staged: Staged, *, pristine: bool = False) -> Paths | None:
-        """Needs no network. Raises CheckoutError, NoSpaceError, CommandTimeoutError."""
+        """Needs no network. Raises CheckoutError, NoSpaceError, CommandTimeoutError, EditedSinceError."""
         if not isinstance(staged, StagedCommit):
             raise TypeError("this was staged by another source")
         try:
@@ -151,8 +151,7 @@ class GitSource:
                     await self._check_out_with_submodules(staged.commit)
                 else:
                     repository = staged.repository.limited(self._apply_timeout)
-                    if not (pristine and await _step(repository, staged.commit)):
-                        await _check_out(repository, staged.commit)
+                    await (_step if pristine else _check_out)(repository, staged.commit)
         except CheckoutError as error:
             # of a full disk a checkout says no more than this
             if "unable to write" in error.detail and await asyncio.to_thread(_is_full, self._repo):
@@ -187,8 +186,8 @@ class GitSource:
         return await effective_url(repository.git, self._url)
 
 
-async def _step(repository: Repository, commit: str) -> bool:
-    return await repository.locks.guarded(partial(step, repository, commit))
+async def _step(repository: Repository, commit: str) -> None:
+    await repository.locks.guarded(partial(step, repository, commit))
 
 
 async def _check_out(repository: Repository, commit: str) -> None:

@@ -9,17 +9,20 @@ from dataclasses import replace
 
 from daemon import gitdir
 from daemon.errors import CommandFailedError
+from daemon.files import write_atomically
 from daemon.full_disk import says_disk_full
+from daemon.gitdir import GitDir
+from daemon.sources import EditedSinceError
 from daemon.sources.checkout import Repository
 
 
-async def step(repository: Repository, commit: str) -> bool:
-    """Files, index and the detached HEAD are those of the commit; False where it takes a checkout.
+async def step(repository: Repository, commit: str) -> None:
+    """Files, index and the detached HEAD are those of the commit.
 
-    Raises CommandFailedError, CommandTimeoutError.
+    Raises EditedSinceError where it takes a checkout, CommandFailedError, CommandTimeoutError, NoSpaceError.
     """
-    if not await asyncio.to_thread(_is_where_it_was, repository):
-        return False
+    found = await asyncio.to_thread(_where_it_was, repository)
+    original = await asyncio.to_thread(gitdir.read, found.folder / "ORIG_HEAD")
     git = replace(repository.git, env={**repository.git.env, "GIT_REFLOG_ACTION": "refreshd"})
     # unlike a checkout it looks at no other file; unlike read-tree it keeps what the index knows of folders
     try:
@@ -28,12 +31,27 @@ async def step(repository: Repository, commit: str) -> bool:
         # a signal is nobody's refusal, and a checkout meets the same full disk
         if error.exit_code < 0 or says_disk_full(error.detail):
             raise
-        return False
-    return True
+        raise EditedSinceError from error
+    await asyncio.to_thread(_put_original_back, found, original)
+    if branch := await asyncio.to_thread(found.branch):
+        # begun at the last moment: the reset has moved it along
+        await git("update-ref", branch, str(repository.head), commit)
+        raise EditedSinceError
 
 
-def _is_where_it_was(repository: Repository) -> bool:
+def _where_it_was(repository: Repository) -> GitDir:
     """Asked at the last moment: of a branch that somebody is on by now, a reset would move the branch."""
     found = gitdir.find(repository.folder)
     head = found.head() if found else None
-    return bool(repository.head and head and head.decode("ascii", "replace").strip() == repository.head)
+    if found and head and head.decode("ascii", "replace").strip() == repository.head:
+        return found
+    raise EditedSinceError
+
+
+def _put_original_back(found: GitDir, original: bytes | None) -> None:
+    """What a reset writes there may be the only name of somebody's commit."""
+    path = found.folder / "ORIG_HEAD"
+    if original is None:
+        path.unlink(missing_ok=True)
+    else:
+        write_atomically(path, original, mode=0o644)
