@@ -129,7 +129,7 @@ class LimitedConnection(RepeatingConnection):
             self._cancel_timer()
             self._answered()
             return
-        # who sends half a head and then nothing is idle, which is aiohttp's business
+        # a head that comes in pieces has its time from the first of them on
         if not self._in_request and self._timer is None:
             self._await_head()
         super().data_received(data)

@@ -139,6 +139,13 @@ async def test_the_status_here_is_the_status_there(refreshed: Lab) -> None:
     assert refreshed.checkout.status == host.status == " M changed\n M executable\n D gone\n?? untracked"
 
 
+async def test_a_file_that_came_is_no_difference_to_who_does_not_refresh_the_index(refreshed: Lab) -> None:
+    refreshed.host.git("checkout", "--quiet", "--force", "HEAD", "--", ".")
+    refreshed.host.commit({"README.md": "two\n"})
+    await refreshed.refresh()
+    assert refreshed.checkout.git("diff-files", "--name-only") == ""
+
+
 async def test_an_index_that_knows_no_file_learns_all_of_them(refreshed: Lab) -> None:
     """As in a machine that was copied: whoever asks for the version would read every file, each time."""
     refreshed.host.commit({f"many/{number}": "x\n" for number in range(150)})

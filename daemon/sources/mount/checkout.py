@@ -18,7 +18,6 @@ FETCHED = "refs/refreshd/fetched"
 
 # -c does not reach the git at the other end, which would refuse a mount of another owner
 _UPLOAD_PACK = "git -c 'safe.directory=*' upload-pack"
-_FEW = 100  # files
 _FROM_FOLDERS_ONLY = {"GIT_ALLOW_PROTOCOL": "file"}
 _CONFIG = {
     # only protocol 2 serves a commit by its id
@@ -63,17 +62,13 @@ async def fetch_from_mount(checkout: Repository, mount: Path, commit: str) -> No
         await checkout.locks.guarded(partial(git, *words))
 
 
-async def move_head(checkout: Repository, commit: str, *, unknown: int) -> None:
-    """Detaches HEAD at the commit and makes the index that commit; the files stay. Raises CheckoutError.
-
-    `unknown`: of how many files the index may not have the times. Git reads a few of them when it is next asked; to
-    learn them now it would look at every file that there is.
-    """
-    refresh = "--refresh" if unknown > _FEW else "--no-refresh"
+async def move_head(checkout: Repository, commit: str) -> None:
+    """Detaches HEAD at the commit and makes the index that commit; the files stay. Raises CheckoutError."""
     for words in (
         ("update-ref", "--no-deref", "-m", "refreshd: as in the mount", "HEAD", commit),
-        # reset and not read-tree: it keeps what the index knows of unchanged files, and it ends a merge
-        ("reset", "--quiet", "--mixed", refresh, commit),
+        # reset and not read-tree: it keeps what the index knows of unchanged files, and it ends a merge. It learns the
+        # times of the others: until then a build's `git diff-index` would call files changed that are not
+        ("reset", "--quiet", "--mixed", commit),
     ):
         with blamed(CheckoutError, checkout.folder):
             await checkout.locks.guarded(partial(checkout.git, *words))

@@ -112,8 +112,7 @@ class MountSource:
         with copier.blamed():
             touched = await self._copy(copier, checkout, staged.work)
         if staged.commit:
-            unknown = len(touched) + len(staged.work.difference.learned)
-            await move_head(checkout, staged.commit, unknown=unknown)
+            await move_head(checkout, staged.commit)
         return touched
 
     async def _look_at_mount(self, committed: Paths, *, limit: float) -> tuple[HostRepository, Listing]:
