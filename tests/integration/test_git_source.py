@@ -9,6 +9,7 @@ import pytest
 
 from daemon.errors import CheckoutError, RefNotFoundError
 from daemon.refs import RefKind, parse_branch, parse_ref
+from daemon.snapshots import Snapshots
 from tests.support.git_lab import GitLab, git_lab
 from tests.support.repos import Repo, git
 
@@ -480,3 +481,29 @@ def test_the_kinds_of_refs_all_have_a_hint() -> None:
     from daemon.sources.git.source import _HINTS
 
     assert set(_HINTS) == set(RefKind)
+
+
+class TestFilesThatGitWasToldNotToLookAt:
+    @pytest.mark.parametrize("flags", ["--skip-worktree", "--assume-unchanged", "--skip-worktree --assume-unchanged"])
+    async def test_they_are_kept_and_overwritten_where_the_commit_changes_them(self, lab: GitLab, flags: str) -> None:
+        for flag in flags.split():
+            lab.checkout.git("update-index", flag, "code")
+        lab.checkout.write("code", "mine\n")
+        snapshots = Snapshots(folder=lab.folder / "snapshots", repo=lab.checkout.path, timeout=30)
+        snapshot = await snapshots.take("before", head=lab.checkout.head)
+        assert (snapshot.edited, snapshot.pristine) == (frozenset({b"code"}), False)
+        lab.publish({"code": "two\n"})
+        await lab.refresh("main")
+        assert lab.checkout.read("code") == "two\n"
+        assert lab.checkout.git("ls-files", "-v", "code") == "H code"
+
+    async def test_they_stay_as_they_are_where_it_does_not(self, lab: GitLab) -> None:
+        lab.publish({"other": "one\n", "code": "two\n"})
+        await lab.refresh("main")
+        for name in ("code", "other"):
+            lab.checkout.git("update-index", "--skip-worktree", name)
+            lab.checkout.write(name, "mine\n")
+        lab.publish({"code": "three\n"})
+        await lab.refresh("main")
+        assert (lab.checkout.read("code"), lab.checkout.read("other")) == ("three\n", "mine\n")
+        assert lab.checkout.git("ls-files", "-v", "other") == "S other"

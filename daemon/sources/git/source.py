@@ -18,6 +18,7 @@ from daemon.sources import Paths, Staged
 from daemon.sources.blame import blamed
 from daemon.sources.checkout import Repository, effective_url, git_in, make_repository, missing
 from daemon.sources.git.credentials import Credentials
+from daemon.sources.git.force import check_out
 from daemon.sources.git.modules import checked_out
 from daemon.sources.git.policy import EVERYTHING, RefPolicy, check
 from daemon.sources.git.present import present
@@ -151,7 +152,7 @@ class GitSource:
                     await self._check_out_with_submodules(staged.commit)
                 else:
                     repository = staged.repository.limited(self._apply_timeout)
-                    await (_step if pristine else _check_out)(repository, staged.commit)
+                    await (_step if pristine else check_out)(repository, staged.commit)
         except CheckoutError as error:
             # of a full disk a checkout says no more than this
             if "unable to write" in error.detail and await asyncio.to_thread(_is_full, self._repo):
@@ -165,7 +166,7 @@ class GitSource:
         for path, nothing_of_the_users in (await leaving(repository, commit, base)).items():
             if nothing_of_the_users:
                 await remove_submodule(repository, path)
-        await _check_out(repository, commit)
+        await check_out(repository, commit)
         await check_out_submodules(repository, commit, base)
 
     async def _remote(self, repository: Repository, ref: Ref) -> Remote:
@@ -188,11 +189,6 @@ class GitSource:
 
 async def _step(repository: Repository, commit: str) -> None:
     await repository.locks.guarded(partial(step, repository, commit))
-
-
-async def _check_out(repository: Repository, commit: str) -> None:
-    words = ("checkout", "--quiet", "--force", "--detach", "--no-recurse-submodules", commit, "--")
-    await repository.locks.guarded(lambda: repository.git(*words))
 
 
 async def _missing(git: Git, ref: Ref) -> frozenset[str] | None:
