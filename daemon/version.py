@@ -12,21 +12,22 @@ from daemon.models import Health, LastUpdate, OnDisk, Running, Update, Version, 
 from daemon.working_tree import Look, WorkingTree
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Report:
     """A version with what it depends on: the look at the files, the records and HEAD."""
 
     version: Version
     look: Look
     unchanged: Callable[[], bool]
+    renewed: Callable[["Report"], bool]
 
     def holds(self) -> bool:
         """Whether it may be told again; false, in any case, once the look is too old."""
         return self.look.serves() and self.unchanged()
 
     def fresh(self) -> bool:
-        """While it is, nobody has to make another. After that the next caller does, and it still serves the others."""
-        return self.look.fresh()
+        """Whether there is no newer one. Who asks this of one that gets old has a newer one made meanwhile."""
+        return not self.renewed(self)
 
 
 class VersionReporter:
@@ -58,6 +59,7 @@ class VersionReporter:
         self._started_at = now()
         self._making = asyncio.Lock()
         self._made: Report | None = None
+        self._renewal: asyncio.Task[Report] | None = None
 
     async def report(self) -> Version:
         return (await self.current()).version
@@ -65,11 +67,17 @@ class VersionReporter:
     async def current(self) -> Report:
         """The one made before, as long as it holds: many callers cost as much as one."""
         async with self._making:
-            if self._made is None or not (self._made.fresh() and self._made.holds()):
+            if self._made is None or not (self._made.look.fresh() and self._made.holds()):
                 # first what it depends on: a change while it is made must not be missed
                 changes, head_unchanged = self._changes(), self.head.unchanged()
                 self._made = await self._make(lambda: self._changes() == changes and head_unchanged())
             return self._made
+
+    def _renewed(self, report: Report) -> bool:
+        """Nobody waits for the next look: it is taken while this one still serves, and only if somebody asks."""
+        if self._made is report and not report.look.fresh() and (self._renewal is None or self._renewal.done()):
+            self._renewal = asyncio.create_task(self.current())
+        return self._made is not report
 
     async def _make(self, unchanged: Callable[[], bool]) -> Report:
         sha = await self.head.read()
@@ -88,7 +96,7 @@ class VersionReporter:
             update_available=self._os_sha != sha if self._os_sha and sha else None,
             last_update=_summary(last) if last else None,
         )
-        return Report(version, look, unchanged)
+        return Report(version, look, unchanged, self._renewed)
 
     async def health(self, status: str) -> Health:
         return Health(status=status, version=__version__, sha=await self.head.read(), boot_id=self.boot_id)

@@ -1,10 +1,12 @@
 """What `sha` says of a real checkout, beside what git says, and what it costs when nothing changed."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from daemon import head as head_module
+from daemon import working_tree
 from daemon.head import Head, look
 from daemon.version import VersionReporter
 from tests.support.world import git
@@ -164,3 +166,33 @@ async def test_what_runs_stays_what_it_was_when_the_disk_moves_on(repo: Path) ->
     sha = commit(repo, "two")
     report = await reporter.report()
     assert (report.sha, report.on_disk.sha, report.running.sha) == (sha, sha, running)
+
+
+async def test_a_report_that_gets_old_serves_on_while_another_is_made(
+    repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def no_update() -> None:
+        return None
+
+    reporter = VersionReporter(
+        repo=repo,
+        head=Head(repo),
+        environment="daytona",
+        os_sha=None,
+        last_update=no_update,
+        changes=lambda: 0,
+        running_sha=None,
+    )
+    old = await reporter.current()
+    assert await reporter.current() is old
+    assert old.fresh()
+    monkeypatch.setattr(working_tree, "FRESH_FOR", 0)
+    (repo / "file").write_text("edited")
+    assert (old.fresh(), old.holds()) == (True, True)
+    async with asyncio.timeout(20):
+        while old.fresh():  # noqa: ASYNC110 - asking is what sets it off
+            await asyncio.sleep(0.01)
+    assert old.holds()
+    assert (await reporter.current()).version.dirty is True
+    monkeypatch.setattr(working_tree, "SERVES_FOR", 0)
+    assert not old.holds()
