@@ -176,7 +176,8 @@ class LimitedConnection(RepeatingConnection):
 
     def _answered(self) -> None:
         self._answered_at = self._loop.time()
-        if self._idle is None:
+        # a request may end after its connection, which a timer would keep in memory
+        if self._idle is None and self.transport:
             self._idle = self._loop.call_later(self._factory.limits.idle, self._judge_idle)
 
     def _judge_idle(self) -> None:

@@ -103,6 +103,7 @@ class Snapshots:
             look = look or await self._look(head)
             tree = look.tree
             edits, commit = await self._commit(tree, head, message)
+            # only how it differs from HEAD tells what is missing: seldom anything, and then it takes another commit
             if (whole := await self._completed(look, edits)) != tree:
                 tree = whole
                 edits, commit = await self._commit(tree, head, message)

@@ -162,6 +162,21 @@ async def test_a_renewal_whose_client_leaves_is_taken_over_by_the_next(served: S
         assert await answers(next_one, slow) == [3]
 
 
+async def test_a_connection_that_is_lost_before_its_first_answer_is_not_kept_by_a_timer(served: Served) -> None:
+    async with Client(served.port) as first:
+        assert await answers(first, REQUEST) == [1]
+    await eventually(lambda: served.connected() == 0, "the end of the first")
+    async with Client(served.port) as leaving:
+        await leaving.send(f"{REQUEST}?slow")
+        await eventually(lambda: served.asked == 2, "its request")
+        (connection,) = served.runner.open_connections()
+        leaving.reset()
+        await eventually(lambda: served.connected() == 0, "its end")
+        served.go.set()
+        await eventually(lambda: not connection._in_request, "the end of its request")
+        assert connection._idle is None
+
+
 async def test_an_answer_that_does_not_hold_is_not_told_while_another_is_made(served: Served) -> None:
     slow = f"{REQUEST}?slow"
     async with Client(served.port) as first, Client(served.port) as second:
