@@ -8,7 +8,6 @@ from pydantic import SecretStr
 from structlog.contextvars import bound_contextvars
 
 from daemon.errors import (
-    BadRequestError,
     BusyError,
     InternalError,
     InterruptedUpdateError,
@@ -21,11 +20,12 @@ from daemon.errors import (
 )
 from daemon.files import refusals_named
 from daemon.log import get_logger
-from daemon.machinery import Machinery
+from daemon.machinery import GUARD, Machinery
 from daemon.models import IdempotencyKey, Plan, Update, UpdateRequest
+from daemon.permission import Permission
 from daemon.pipeline import Pipeline
 from daemon.refs import Ref, RefKind, parse_commit
-from daemon.sources import Source, TakesToken
+from daemon.sources import Source, with_token
 from daemon.states import State
 
 log = get_logger()
@@ -35,6 +35,7 @@ class Engine:
     def __init__(self, machinery: Machinery, pipeline: Pipeline) -> None:
         self._m = machinery
         self._pipeline = pipeline
+        self._permission = Permission(machinery.source, machinery.journal)
         self._admission = asyncio.Lock()
         self._running: asyncio.Task[None] | None = None
         self._running_id: str | None = None
@@ -58,12 +59,16 @@ class Engine:
         trigger: str,
         idempotency_key: IdempotencyKey | None = None,
         by: str | None = None,
+        git_token: SecretStr | None = None,
     ) -> Update:
         """Starts the update that goes back to the state before an earlier one; None: before the last that succeeded.
+
+        `git_token` as for `submit`: the remote may have to vouch for what is gone back to. The guard asks nobody.
 
         Raises NotFoundError, NothingToRollBackError, and what `submit` raises.
         """
         async with self._admission:
+            permission = None if trigger == GUARD else self._permission.with_token(git_token)
             # first: a request that is repeated after its own success must not choose what it goes back from once more
             if known := await self._known(idempotency_key):
                 return known
@@ -81,7 +86,7 @@ class Engine:
             )
             ref = parse_commit(update.from_commit)
             joined = await self._joined(request, ref)
-            return joined or await self._start(request, ref, self._m.rollback_source(update))
+            return joined or await self._start(request, ref, self._m.rollback_source(update), permission)
 
     async def plan(self, ref: Ref, git_token: SecretStr | None = None) -> Plan:
         """What `submit` would do: fetches, and touches nothing in the checkout. Raises what staging raises."""
@@ -150,7 +155,9 @@ class Engine:
             return running
         raise await self._conflict(ref)
 
-    async def _start(self, request: UpdateRequest, ref: Ref, source: Source) -> Update:
+    async def _start(
+        self, request: UpdateRequest, ref: Ref, source: Source, permission: Permission | None = None
+    ) -> Update:
         await self._acquire(ref)
         try:
             with refusals_named(self._m.journal.folder):
@@ -159,7 +166,7 @@ class Engine:
             self._m.lock.release()
             raise
         self._running_id = update.id
-        self._running = asyncio.create_task(self._run(update, ref, source), name=f"update {update.id}")
+        self._running = asyncio.create_task(self._run(update, ref, source, permission), name=f"update {update.id}")
         return update
 
     async def _acquire(self, ref: Ref) -> None:
@@ -172,11 +179,7 @@ class Engine:
         source = self._m.source
         if source is None:
             raise UnsupportedError(reason=self._m.unsupported)
-        if git_token is None:
-            return source
-        if not isinstance(source, TakesToken):
-            raise BadRequestError(reason="a git token is of no use here: the code does not come from a git remote")
-        return source.with_token(git_token)
+        return source if git_token is None else with_token(source, git_token)
 
     async def _last_succeeded(self) -> Update:
         for update in await self._m.journal.history():
@@ -192,11 +195,11 @@ class Engine:
             ref=ref.name, running=running.id, running_ref=running.request.target_ref, state=running.state
         )
 
-    async def _run(self, update: Update, ref: Ref, source: Source) -> None:
+    async def _run(self, update: Update, ref: Ref, source: Source, permission: Permission | None) -> None:
         with bound_contextvars(update_id=update.id, by=update.request.by):
             log.info("update begins", target=ref.name, source=source.name, trigger=update.request.trigger)
             try:
-                restart = await self._forward_or_back(update, ref, source)
+                restart = await self._forward_or_back(update, ref, source, permission)
             except (RefreshdError, OSError):
                 # a disk so full that not even the end can be written: the next start ends what is left
                 log.exception("update cannot be ended in its record")
@@ -205,10 +208,10 @@ class Engine:
                 await self._m.checker.cool()
             self._end(restart=restart)
 
-    async def _forward_or_back(self, update: Update, ref: Ref, source: Source) -> bool:
+    async def _forward_or_back(self, update: Update, ref: Ref, source: Source, permission: Permission | None) -> bool:
         """True when the machine has to restart. Raises what writing the end of the record raises."""
         try:
-            return await self._pipeline.forward(update, ref, source)
+            return await self._pipeline.forward(update, ref, source, permission)
         except asyncio.CancelledError:
             await self._pipeline.backward(update.id, InterruptedUpdateError(state="being stopped"))
             raise

@@ -4,15 +4,21 @@ Only what somebody asks for is held to them. The machine's own way back, from an
 dies, never is: it leads to what ran a moment ago, and has to work without a remote.
 """
 
+from pydantic import SecretStr
+
 from daemon.errors import RefNotAllowedError, WayBackNotAllowedError
 from daemon.journal import Journal
-from daemon.sources import Source, Vouches
+from daemon.sources import Source, Vouches, with_token
 
 
 class Permission:
     def __init__(self, source: Source | None, journal: Journal) -> None:
         self._source = source
         self._journal = journal
+
+    def with_token(self, git_token: SecretStr | None) -> "Permission":
+        """The remote is asked with it, as for an update. Raises BadRequestError."""
+        return self if git_token is None else Permission(with_token(self._source, git_token), self._journal)
 
     async def require(self, commit: str) -> None:
         """Raises WayBackNotAllowedError, and what staging raises where the remote has to be asked."""

@@ -8,7 +8,7 @@ from daemon.disk import Need
 from daemon.errors import BadTargetError, NoSpaceError, RefreshdError, StateLoopError
 from daemon.installers import Installer
 from daemon.log import get_logger
-from daemon.machinery import GUARD, Machinery, short
+from daemon.machinery import Machinery, short
 from daemon.models import Plan, Preserved, Problem, Update
 from daemon.permission import Permission
 from daemon.refs import Ref
@@ -48,7 +48,6 @@ class Work:
 class Pipeline:
     def __init__(self, machinery: Machinery) -> None:
         self._m = machinery
-        self._permission = Permission(machinery.source, machinery.journal)
 
     async def stage(self, source: Source, ref: Ref) -> Work:
         """All that can be found out without touching the checkout. Raises what staging raises."""
@@ -66,8 +65,11 @@ class Pipeline:
         stale = staged.commit is not None and staged.commit != self._m.running_sha
         return Work(staged, tuple(installs), installed, restart=stale or not staged.current or bool(installs))
 
-    async def forward(self, update: Update, ref: Ref, source: Source) -> bool:
-        """True when the machine has to restart. Raises with the update in the state that failed."""
+    async def forward(self, update: Update, ref: Ref, source: Source, permission: Permission | None = None) -> bool:
+        """True when the machine has to restart; `permission` is asked for a commit that was here before.
+
+        Raises with the update in the state that failed.
+        """
         journal, head = self._m.journal, await self._m.head.read()
         await journal.advance(update.id, Event.BEGIN, from_commit=head)
         await self._m.disk.require()
@@ -81,8 +83,8 @@ class Pipeline:
             log.info("update ends", outcome="unchanged", commit=staged.commit)
             return False
         await self._refuse_bad_target(update, staged.commit)
-        if update.request.rollback_of and update.request.trigger != GUARD and staged.commit:
-            await self._permission.require(staged.commit)
+        if permission and staged.commit:
+            await permission.require(staged.commit)
             look = None
         for installer, _ in work.installs:
             await installer.stage(staged.tree)

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+from pydantic import SecretStr
+
 from daemon.engine import Engine
 from daemon.errors import (
     BadRequestError,
@@ -65,19 +67,23 @@ class Shelf:
         async with self._engine.idle("look at the checkout"):
             return SnapshotDiff(a=first, b=NOW, changes=await self._until_now(first))
 
-    async def restore(self, snapshot_id: str, paths: Sequence[str] | None) -> Restored:
+    async def restore(
+        self, snapshot_id: str, paths: Sequence[str] | None, git_token: SecretStr | None = None
+    ) -> Restored:
         """Makes files what they were; without paths all of them, and then those go that were not there.
 
         HEAD, the index and what git ignores stay. What is replaced is in a snapshot of its own before it is touched.
+        `git_token` is for the remote that may have to vouch for the commit of then.
         Raises NotFoundError, BadRequestError and RestoreNotAllowedError with nothing touched, and what
         `Engine.idle` and `Permission.require` raise.
         """
+        permission = self._permission.with_token(git_token)
         async with self._engine.idle("restore a snapshot"):
             kept = await self._kept.find(snapshot_id)
             names = None if paths is None else selected(await self._snapshots.names(kept.id), paths)
             head = await self._head.read()
             if kept.head not in {None, head}:
-                await self._require_allowed(kept, names)
+                await self._require_allowed(permission, kept, names)
             before = await self._snapshots.take(f"before restoring {short(kept.id)}", head=head)
             tree = await self._snapshots.tree_of(kept.id)
             if tree is None:  # taking one may have found out that the repository is damaged
@@ -87,12 +93,12 @@ class Shelf:
         log.info("files restored from a snapshot", snapshot=kept.id, before=before.commit, files=changes.total)
         return Restored(id=kept.id, before=before.commit, changes=changes)
 
-    async def _require_allowed(self, kept: KeptSnapshot, names: Sequence[bytes] | None) -> None:
+    async def _require_allowed(self, permission: Permission, kept: KeptSnapshot, names: Sequence[bytes] | None) -> None:
         """Edits of then may always be taken out; everything else is the commit's, and may have to stay away."""
         if names is not None and set(names) <= await self._edited(kept):
             return
         try:
-            await self._permission.require(kept.head or "")
+            await permission.require(kept.head or "")
         except WayBackNotAllowedError as error:
             raise RestoreNotAllowedError(ref=error.ref, reason=error.reason, detail=error.detail) from error
 

@@ -86,6 +86,15 @@ def _token(file: Path | None, environment: Mapping[str, str]) -> str | None:
     return read_secret(Path(named)) if named else environment.get("REFRESHD_TOKEN", "").strip() or None
 
 
+async def git_token(arguments: Namespace) -> str | None:
+    """For the machine's git remote, from a file as the other one. Raises UsageError."""
+    file: Path | None = arguments.git_token_file
+    try:
+        return await asyncio.to_thread(read_secret, file) if file else None
+    except ConfigurationError as error:
+        raise UsageError(error.problems) from None
+
+
 def connection_words(arguments: Namespace) -> list[str]:
     """The options that reach the same daemon again."""
     names = ("machine", "socket", "url", "token_file")

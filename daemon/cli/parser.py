@@ -169,9 +169,7 @@ class _Commands:
         target.add_argument("--branch", metavar="NAME", help="a branch and nothing else")
         target.add_argument("--commit", metavar="ID", help="a full commit id")
         update.add_argument("--dry-run", action="store_true", help="say what would be done; touch nothing")
-        update.add_argument(
-            "--git-token-file", type=Path, metavar="FILE", help="a token for the git remote, for this update alone"
-        )
+        _add_git_token(update)
         update.add_argument("--force", action="store_true", help="also to a commit that did not run when it was tried")
         update.set_defaults(rollback=False)
         self._add_waiting(update)
@@ -181,6 +179,7 @@ class _Commands:
         rollback.add_argument(
             "id", nargs="?", default="last", metavar="ID", help="of the update (the last that succeeded)"
         )
+        _add_git_token(rollback)
         rollback.set_defaults(rollback=True, dry_run=False)
         self._add_waiting(rollback)
 
@@ -202,6 +201,7 @@ class _Commands:
         diff.add_argument("a", metavar="A", help="of a snapshot, or the beginning of one")
         diff.add_argument("b", nargs="?", default="now", metavar="B", help="of another, or now: the checkout as it is")
         restore.add_argument("paths", nargs="*", metavar="PATH", help="in the checkout, literally (everything)")
+        _add_git_token(restore)
 
     def _add_logs(self) -> None:
         logs = self.add("logs", "logs:run", "show what the daemon logged, and go on with what it logs", self._asking[0])
@@ -329,6 +329,12 @@ def _output_options() -> argparse.ArgumentParser:
     parent.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parent.add_argument("-q", "--quiet", action="store_true", help="no progress and no text; errors are still said")
     return parent
+
+
+def _add_git_token(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--git-token-file", type=Path, metavar="FILE", help="a token for the git remote, for this request alone"
+    )
 
 
 def _count(text: str) -> int:

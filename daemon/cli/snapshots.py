@@ -5,7 +5,7 @@ import sys
 from argparse import Namespace
 
 from daemon.cli import texts
-from daemon.cli.asking import ask
+from daemon.cli.asking import ask, git_token
 from daemon.cli.exit_codes import ExitCode
 from daemon.cli.output import Output
 from daemon.cli.terminal import clipped, printable, width_of
@@ -46,7 +46,7 @@ def restore(arguments: Namespace) -> int:
     paths = [printable_name(os.fsencode(path)) if _is_odd(path) else path for path in arguments.paths]
 
     async def work(client: Client, output: Output) -> ExitCode:
-        restored = await client.restore(arguments.id, paths or None)
+        restored = await client.restore(arguments.id, paths or None, git_token=await git_token(arguments))
         output.result(_restored(restored), restored.snake())
         return ExitCode.DONE
 

@@ -1,6 +1,5 @@
 """`update` and `rollback`: ask for other code and see it through, over the daemon's restart."""
 
-import asyncio
 import shlex
 import sys
 import uuid
@@ -8,14 +7,12 @@ from argparse import Namespace
 from dataclasses import replace
 from os import environ
 
-from daemon.auth.tokens import read_secret
 from daemon.cli import texts
-from daemon.cli.asking import UsageError, ask, connection_words
+from daemon.cli.asking import ask, connection_words, git_token
 from daemon.cli.exit_codes import ExitCode
 from daemon.cli.output import Output
 from daemon.cli.progress import Progress, progress_on
 from daemon.client import Client, Rollback, Target
-from daemon.errors import ConfigurationError
 from daemon.models import Update
 
 
@@ -38,7 +35,7 @@ class _Asking:
         self._progress = Progress() if arguments.quiet else progress_on(sys.stderr, environ)
 
     async def work(self, client: Client, output: Output) -> ExitCode:
-        await self._read_git_token()
+        self._target = replace(self._target, git_token=await git_token(self._arguments))
         if self._arguments.dry_run and isinstance(self._target, Target):
             plan = await client.plan(self._target, limit=self._arguments.timeout)
             output.result(texts.of_plan(plan), plan.snake())
@@ -49,17 +46,6 @@ class _Asking:
             update = await self._refresh(client)
             output.result(texts.of_update(update), update.snake())
         return ExitCode.DONE
-
-    async def _read_git_token(self) -> None:
-        """From a file: arguments can be read by every user of the machine. Raises UsageError."""
-        file = getattr(self._arguments, "git_token_file", None)
-        if file is None or not isinstance(self._target, Target):
-            return
-        try:
-            token = await asyncio.to_thread(read_secret, file)
-        except ConfigurationError as error:
-            raise UsageError(error.problems) from None
-        self._target = replace(self._target, git_token=token)
 
     async def _refresh(self, client: Client) -> Update:
         async with self._progress:

@@ -29,6 +29,7 @@ class Rollback:
     """Back to the state before an update; by default before the last one that succeeded."""
 
     update_id: str = "last"
+    git_token: str | None = field(default=None, repr=False)
 
     @property
     def path(self) -> str:
@@ -36,7 +37,7 @@ class Rollback:
 
     @property
     def body(self) -> dict[str, Any]:
-        return {}
+        return {} if self.git_token is None else {"git_token": self.git_token}
 
 
 Order = str | Target | Rollback

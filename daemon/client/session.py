@@ -191,9 +191,9 @@ class Client:
                     if entry.seq > after_seq:
                         yield entry
 
-    async def rollback(self, update_id: str = "last") -> Update:
+    async def rollback(self, update_id: str = "last", *, git_token: str | None = None) -> Update:
         """Goes back to the state before an update, and confirms it as `refresh` does. Raises what `refresh` raises."""
-        return await self.refresh(Rollback(update_id))
+        return await self.refresh(Rollback(update_id, git_token))
 
     async def refresh(
         self,
@@ -228,9 +228,17 @@ class Client:
         path = f"{_snapshot_path(a)}/diff/{quote(b, safe='')}"
         return await self._typed.get(SnapshotDiff, path, limit=limit)
 
-    async def restore(self, snapshot_id: str, paths: Sequence[str] | None = None, *, limit: float = LIMIT) -> Restored:
+    async def restore(
+        self,
+        snapshot_id: str,
+        paths: Sequence[str] | None = None,
+        *,
+        git_token: str | None = None,
+        limit: float = LIMIT,
+    ) -> Restored:
         """Makes files what they were in a snapshot; without paths all of them."""
-        body = {} if paths is None else {"paths": list(paths)}
+        given = {"paths": None if paths is None else list(paths), "git_token": git_token}
+        body = {name: value for name, value in given.items() if value is not None}
         return await self._typed.post(Restored, f"{_snapshot_path(snapshot_id)}/restore", body, limit=limit)
 
     async def logs(

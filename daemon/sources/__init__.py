@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from pydantic import SecretStr
 
+from daemon.errors import BadRequestError
 from daemon.models import Changes
 from daemon.refs import Ref
 from daemon.trees import Tree
@@ -69,6 +70,13 @@ class TakesToken(Protocol):
 
     def with_token(self, token: SecretStr) -> Source:
         """Another one like it, which has the token in memory only."""
+
+
+def with_token(source: Source | None, token: SecretStr) -> Source:
+    """Raises BadRequestError where it would be of no use."""
+    if not isinstance(source, TakesToken):
+        raise BadRequestError(reason="a git token is of no use here: the code does not come from a git remote")
+    return source.with_token(token)
 
 
 @runtime_checkable

@@ -118,6 +118,8 @@ export interface RestoreInput {
   id: string;
   /** Files or folders of the checkout, literally; without them, everything. */
   paths?: readonly string[] | null;
+  /** For the git remote, where it has to vouch for the commit of then; stored nowhere. */
+  gitToken?: string | null;
 }
 
 /** `before` is the snapshot of what the restored files replaced. */
@@ -132,6 +134,8 @@ export interface RollbackInput {
   id?: string | null;
   /** The same key is the same request. */
   idempotencyKey?: string | null;
+  /** For the git remote, where it has to vouch for the commit of then; stored nowhere. */
+  gitToken?: string | null;
 }
 
 /** What the process started from. */

@@ -13,6 +13,7 @@ from daemon.models import IdempotencyKey
 from daemon.refs import Ref, parse_branch, parse_commit, parse_ref
 
 MAX_LISTED = 200
+VOUCHING = "For the git remote, where it has to vouch for the commit of then; stored nowhere."
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -57,6 +58,7 @@ class RollbackBody(Input):
 
     wait: bool = Field(default=False, description="Answer when the update has ended or the machine is to restart.")
     idempotency_key: IdempotencyKey | None = Field(None, description="The same key is the same request.")
+    git_token: Token | None = Field(None, description=VOUCHING)
 
 
 def _number(text: object) -> object:

@@ -99,6 +99,7 @@ class RestApi:
             trigger="rest",
             idempotency_key=body.idempotency_key,
             by=who(request),
+            git_token=body.git_token,
         )
         return await self._accepted(update, wait=body.wait)
 

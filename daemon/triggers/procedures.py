@@ -30,7 +30,7 @@ from daemon.refs import parse_ref
 from daemon.shelf import NOW, Shelf
 from daemon.snapshots.paths import MOST_PATHS
 from daemon.states import State
-from daemon.triggers.bodies import MAX_LISTED, Input
+from daemon.triggers.bodies import MAX_LISTED, VOUCHING, Input
 from daemon.triggers.repeatable import may_be_repeated
 from daemon.triggers.trpc import Position, Procedure, Procedures, Subscription, Tracked
 from daemon.version import VersionReporter
@@ -58,6 +58,7 @@ class SelfUpdateInput(PlanUpdateInput):
 class RollbackInput(CamelInput):
     id: str | None = Field(None, description="The update; without it, the last that succeeded.")
     idempotency_key: IdempotencyKey | None = Field(None, description="The same key is the same request.")
+    git_token: Token | None = Field(None, description=VOUCHING)
 
 
 class GetUpdateInput(CamelInput):
@@ -104,6 +105,7 @@ class RestoreInput(SnapshotInput):
     paths: Annotated[list[str], Field(min_length=1, max_length=MOST_PATHS)] | None = Field(
         None, description="Files or folders of the checkout, literally; without them, everything."
     )
+    git_token: Token | None = Field(None, description=VOUCHING)
 
 
 class ProcedureApi:
@@ -141,7 +143,11 @@ class ProcedureApi:
     async def rollback(self, request: web.Request, given: RollbackInput) -> UpdateResult:
         """Answers as `self_update` does."""
         update = await self._engine.rollback(
-            given.id, trigger="trpc", idempotency_key=given.idempotency_key, by=who(request)
+            given.id,
+            trigger="trpc",
+            idempotency_key=given.idempotency_key,
+            by=who(request),
+            git_token=given.git_token,
         )
         return result(await self._engine.wait(update.id))
 
@@ -175,7 +181,7 @@ class ProcedureApi:
         return await self._shelf.diff(given.a, given.b)
 
     async def restore_snapshot(self, _request: web.Request, given: RestoreInput) -> Restored:
-        return await self._shelf.restore(given.id, given.paths)
+        return await self._shelf.restore(given.id, given.paths, given.git_token)
 
 
 def table(api: ProcedureApi) -> Procedures:

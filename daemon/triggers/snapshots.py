@@ -6,11 +6,12 @@ from aiohttp import web
 from pydantic import Field
 
 from daemon.auth.access import Access
+from daemon.auth.tokens import Token
 from daemon.errors import BadRequestError, BusyError, NotFoundError, RestartingError, RestoreNotAllowedError
 from daemon.models import Restored, SnapshotDiff, SnapshotPage, SnapshotReport
 from daemon.shelf import NOW, Shelf
 from daemon.snapshots.paths import MOST_PATHS
-from daemon.triggers.bodies import Input, Page, read_body, read_query
+from daemon.triggers.bodies import VOUCHING, Input, Page, read_body, read_query
 from daemon.triggers.routes import API, Route
 
 BASE = f"{API}/snapshots"
@@ -22,6 +23,7 @@ class RestoreBody(Input):
     paths: Annotated[list[str], Field(min_length=1, max_length=MOST_PATHS)] | None = Field(
         None, description="Files or folders of the checkout, literally."
     )
+    git_token: Token | None = Field(None, description=VOUCHING)
 
 
 class SnapshotApi:
@@ -41,7 +43,8 @@ class SnapshotApi:
 
     async def restore(self, request: web.Request) -> web.Response:
         body = await read_body(request, RestoreBody)
-        return web.json_response((await self._shelf.restore(request.match_info["id"], body.paths)).snake())
+        restored = await self._shelf.restore(request.match_info["id"], body.paths, body.git_token)
+        return web.json_response(restored.snake())
 
 
 def routes(api: SnapshotApi) -> tuple[Route, ...]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
-from daemon.errors import RefNotAllowedError, RestoreNotAllowedError
+from daemon.errors import RefNotAllowedError, RemoteError, RestoreNotAllowedError
 from daemon.machinery import GUARD
 from daemon.models import Update
 from daemon.permission import Permission
@@ -40,8 +41,9 @@ class Machine:
         await self.world.restart_well()
         return update
 
-    async def go_back(self, update: Update, *, trigger: str = "test") -> Update:
-        back = await self.world.engine.rollback(update.id, trigger=trigger)
+    async def go_back(self, update: Update, *, trigger: str = "test", git_token: str | None = None) -> Update:
+        secret = None if git_token is None else SecretStr(git_token)
+        back = await self.world.engine.rollback(update.id, trigger=trigger, git_token=secret)
         await self.world.engine.wait(back.id)
         await self.world.restart_well()
         return await self.world.journal.get(back.id)
@@ -125,6 +127,43 @@ async def test_the_remote_vouches_for_what_was_there_before_the_first_update(mac
     assert (await machine.go_back(update)).state is State.SUCCEEDED
     assert machine.read() == "one\n"
     assert machine.lab.server.paths
+
+
+async def test_a_token_of_the_request_lets_the_remote_vouch_for_it(machine: Machine) -> None:
+    await machine.governed_by(MAIN_ONLY)
+    machine.lab.publish({"code": "two\n"})
+    update = await machine.update("main")
+    machine.lab.server.token = "of the request"
+    for token in (None, "another"):
+        back = await machine.go_back(update, git_token=token)
+        assert back.error
+        assert (back.state, back.error.code) == (State.FAILED, "remote_failed")
+        assert "authentication failed: check the token" in back.message
+    assert (await machine.go_back(update, git_token="of the request")).state is State.SUCCEEDED
+    assert machine.read() == "one\n"
+
+
+async def test_a_token_of_the_request_lets_a_whole_snapshot_be_restored(machine: Machine) -> None:
+    await machine.governed_by(MAIN_ONLY)
+    machine.lab.publish({"code": "two\n"})
+    update = await machine.update("main")
+    assert update.snapshot
+    machine.lab.server.token = "of the request"
+    with pytest.raises(RemoteError):
+        await machine.shelf.restore(update.snapshot, None)
+    await machine.shelf.restore(update.snapshot, None, SecretStr("of the request"))
+    assert machine.read() == "one\n"
+
+
+async def test_what_a_force_push_took_from_the_remote_can_be_gone_back_to(machine: Machine) -> None:
+    await machine.governed_by(MAIN_ONLY)
+    machine.lab.publish({"code": "two\n"})
+    await machine.update("main")
+    machine.lab.work.git("reset", "--quiet", "--hard", "HEAD~1")
+    machine.lab.publish({"code": "two, rebased\n"})
+    last = await machine.update("main")
+    assert (await machine.go_back(last)).state is State.SUCCEEDED
+    assert machine.read() == "two\n"
 
 
 async def test_code_that_keeps_dying_is_left_whatever_is_allowed(machine: Machine) -> None:

@@ -534,6 +534,20 @@ def test_a_branch_or_a_commit_is_asked_for_as_such(
     assert machine.asked()[0].body.items() >= body.items()
 
 
+@pytest.mark.parametrize("words", [["update", "main"], ["rollback", "1"], ["snapshots", "restore", "a"]])
+def test_a_git_token_is_read_from_a_file(
+    machine: FakeMachine, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [*words, *machine.where, "--git-token-file", str(tmp_path / "token")]
+    assert main(asked) == ExitCode.USAGE
+    assert "cannot be read" in capsys.readouterr().err
+    assert machine.asked() == []
+    (tmp_path / "token").write_text("secret\n")
+    main(asked)
+    assert machine.asked()[0].body["git_token"] == "secret"
+    assert "secret" not in str(capsys.readouterr())
+
+
 def test_a_ref_is_judged_by_the_daemon(machine: FakeMachine, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["update", "bad ref", *machine.where]) == 4
     assert "correct the ref" in capsys.readouterr().err
