@@ -27,7 +27,8 @@ class UsageError(Exception):
 
 def ask(arguments: Namespace, work: Work, *, patience: float = 30.0) -> ExitCode:
     """Runs `work` with a client; `patience` in seconds. The exit code says what came of it."""
-    output = Output(as_json=arguments.json, quiet=arguments.quiet)
+    # `logs` is never quiet
+    output = Output(as_json=arguments.json, quiet=getattr(arguments, "quiet", False))
     try:
         return asyncio.run(_ask(client_for(arguments, environ, patience), work, output))
     except UsageError as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from daemon import __version__
 from daemon.cli.exit_codes import DESCRIPTION
-from daemon.cli.place import AMID, BEFORE, connection_options, settle
+from daemon.cli.place import AMID, BEFORE, connection_options, early_options, output_options, settle
 
 MOST_LISTED = 200
 _LONGEST = 86_400.0  # seconds
@@ -24,7 +24,7 @@ examples:
   refreshd request --branch dev --wait
   refreshd overlay / --dry-run
 
---socket, --machine, --url and --token-file may stand before the command or after it.
+--socket, --machine, --url, --token-file, --json and --quiet may stand before the command or after it.
 
 environment:
   REFRESHD_SOCKET or REFRESHD_RUN_DIR   where the Unix socket is (/run/refreshd/refreshd.sock)
@@ -102,7 +102,7 @@ def _build() -> argparse.ArgumentParser:
         prog="refreshd",
         description="Says which code a machine runs, and refreshes it in place.",
         epilog=_EXAMPLES + DESCRIPTION,
-        parents=(connection_options(BEFORE),),
+        parents=early_options(BEFORE),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -114,7 +114,7 @@ def _build() -> argparse.ArgumentParser:
 class _Commands:
     def __init__(self, parser: argparse.ArgumentParser) -> None:
         self._commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-        self._asking = (connection_options(), _output_options())
+        self._asking = (connection_options(), output_options())
 
     def add_all(self) -> None:
         self._add_daemon()
@@ -188,7 +188,7 @@ class _Commands:
             "snapshots",
             "snapshots:list_all",
             "look at what updates found, and take files back out of it",
-            connection_options(AMID),
+            *early_options(AMID),
         )
         snapshots.epilog = _SNAPSHOT_EXAMPLES
         inner = _Commands(snapshots)
@@ -214,10 +214,9 @@ class _Commands:
         logs.add_argument("--grep", default="", metavar="TEXT", help="only lines that hold this text")
         logs.add_argument("--service", default="refreshd", metavar="NAME", help="of another service of the machine")
         logs.add_argument("--json", action="store_true", help="one JSON document for each line")
-        logs.set_defaults(quiet=False)
 
     def _add_users(self) -> None:
-        users = self.add("user", "users:list_all", "say who may ask over TCP", connection_options(AMID))
+        users = self.add("user", "users:list_all", "say who may ask over TCP", *early_options(AMID))
         users.epilog = _USER_EXAMPLES
         inner = _Commands(users)
         inner.add("list", "users:list_all", "list the users", *self._asking)
@@ -244,7 +243,7 @@ class _Commands:
         )
 
     def _add_request(self) -> None:
-        request = self.add("request", "request:run", "in a machine: ask its host for an update", _output_options())
+        request = self.add("request", "request:run", "in a machine: ask its host for an update", output_options())
         request.epilog = _REQUEST_EXAMPLES
         target = request.add_mutually_exclusive_group()
         target.add_argument("--branch", metavar="NAME", help="a branch (the host's default)")
@@ -266,12 +265,12 @@ class _Commands:
             "install:install",
             "on a host: have the listener run",
             _listen_options(),
-            _output_options(),
+            output_options(),
             which,
         )
         install.description = "Installs and starts a service of this user that runs `refreshd listen`."
         install.add_argument("--print", action="store_true", help="say what the service is; install nothing")
-        self.add("uninstall", "install:uninstall", "on a host: stop and remove that service", _output_options(), which)
+        self.add("uninstall", "install:uninstall", "on a host: stop and remove that service", output_options(), which)
 
     def _add_dial_stdio(self) -> None:
         dial = self.add(
@@ -285,7 +284,7 @@ class _Commands:
         types.epilog = "example:\n  refreshd types > refreshd.d.ts"
 
     def _add_overlay(self) -> None:
-        overlay = self.add("overlay", "overlay:run", "lay the machine's files out in a folder", _output_options())
+        overlay = self.add("overlay", "overlay:run", "lay the machine's files out in a folder", output_options())
         overlay.description = "Lays out the s6 definitions and the entry point of a machine, such as in its image's /."
         overlay.add_argument("folder", type=Path, metavar="DIR", help="the root of the machine's file system")
         overlay.add_argument("--force", action="store_true", help="overwrite files that differ")
@@ -321,13 +320,6 @@ def _listen_options() -> argparse.ArgumentParser:
     parent.add_argument("--state", type=Path, metavar="DIR", help="shared with it (~/.local/state/opencode)")
     parent.add_argument("--default-branch", default="dev", metavar="NAME", help="when none is asked for (dev)")
     parent.add_argument("--timeout", type=_seconds, default=1800.0, metavar="SECONDS", help="of an update (1800)")
-    return parent
-
-
-def _output_options() -> argparse.ArgumentParser:
-    parent = argparse.ArgumentParser(add_help=False)
-    parent.add_argument("--json", action="store_true", help="one JSON document on standard output")
-    parent.add_argument("-q", "--quiet", action="store_true", help="no progress and no text; errors are still said")
     return parent
 
 

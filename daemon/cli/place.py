@@ -1,4 +1,7 @@
-"""Which machine a command asks: options that may stand before the command or after it. Standard library only."""
+"""Which machine a command asks, and what it prints: options that may stand before the command or after it.
+
+Standard library only.
+"""
 
 import argparse
 from pathlib import Path
@@ -6,6 +9,7 @@ from typing import Any, Final
 
 _PLACES: Final = ("socket", "machine", "url")
 _NAMES: Final = (*_PLACES, "token_file")
+_FLAGS: Final = ("json", "quiet")
 BEFORE: Final = "before_"  # the command
 AMID: Final = "amid_"  # the words of a command of two, such as `user list`
 
@@ -32,6 +36,25 @@ def connection_options(where: str = "") -> argparse.ArgumentParser:
     return parent
 
 
+def output_options(where: str = "") -> argparse.ArgumentParser:
+    """As above."""
+    parent = argparse.ArgumentParser(add_help=False)
+    parent.add_argument("--json", dest=f"{where}json", action="store_true", help="one JSON document on standard output")
+    parent.add_argument(
+        "-q",
+        "--quiet",
+        dest=f"{where}quiet",
+        action="store_true",
+        help="no progress and no text; errors are still said",
+    )
+    return parent
+
+
+def early_options(where: str) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """All of them, for `settle`."""
+    return connection_options(where), output_options(where)
+
+
 def settle(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> argparse.Namespace:
     """As if all of them stood after the command. Ends the program where they contradict each other, or mean nothing.
 
@@ -41,7 +64,8 @@ def settle(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> ar
     given = [*earlier, {name: value for name in _NAMES if (value := getattr(arguments, name, None))}]
     for options in earlier:
         for name in options.keys() - vars(arguments).keys():
-            parser.error(f"cannot use {_option(name)} with this command, which asks no machine by it")
+            why = ", which asks no machine by it" if name in _NAMES else ""
+            parser.error(f"cannot use {_option(name)} with this command{why}")
     for names in (_PLACES, ("token_file",)):
         found = [_option(name) for options in given for name in names if name in options]
         if len(found) > 1:
@@ -55,8 +79,8 @@ def settle(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> ar
 
 def _taken(arguments: argparse.Namespace, where: str) -> dict[str, Any]:
     values = vars(arguments)
-    found = {name: values.pop(f"{where}{name}", None) for name in _NAMES}
-    return {name: value for name, value in found.items() if value is not None}
+    found = {name: values.pop(f"{where}{name}", None) for name in (*_NAMES, *_FLAGS)}
+    return {name: value for name, value in found.items() if value not in {None, False}}
 
 
 def _option(name: str) -> str:

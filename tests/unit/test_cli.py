@@ -193,6 +193,39 @@ def test_the_machine_may_be_named_before_the_command_or_after_it(command: str, p
         assert parse([first, *place, *rest]) == after
 
 
+def with_option(dest: str) -> list[str]:
+    return [name for name, parser in leaves(_build()) if any(action.dest == dest for action in parser._actions)]
+
+
+NEEDED = {**ASKING, "overlay": "/", "request": "", "uninstall": ""}
+
+
+def test_what_is_printed_may_be_said_before_every_command_that_takes_it() -> None:
+    assert {*with_option("json")} == NEEDED.keys() - {"listen"}
+    assert {*with_option("quiet")} == NEEDED.keys() - {"listen", "logs"}
+
+
+@pytest.mark.parametrize("option", ["--json", "-q", "--quiet"])
+@pytest.mark.parametrize("command", NEEDED)
+def test_what_is_printed_may_be_said_before_the_command_or_after_it(command: str, option: str) -> None:
+    first, *rest = f"{command} {NEEDED[command]}".split()
+    if command not in with_option("json" if option == "--json" else "quiet"):
+        assert usage_error(option, first, *rest) == 2
+        return
+    after = parse([first, *rest, option])
+    assert after.json or after.quiet
+    assert parse([option, first, *rest]) == parse([option, first, *rest, option]) == after
+    if first in {"user", "snapshots"}:
+        assert parse([first, option, *rest]) == after
+
+
+def test_json_before_the_command_is_json(machine: FakeMachine, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--json", *machine.where, "version"]) == 0
+    assert document(capsys)["running"]
+    assert main(["--quiet", *machine.where, "version"]) == 0
+    assert capsys.readouterr().out == ""
+
+
 def test_a_token_before_the_command_goes_with_the_address_after_it() -> None:
     assert parse(["--token-file", "/t", "version", "--url", "http://h"]) == parse(
         ["version", "--url", "http://h", "--token-file", "/t"]
@@ -212,6 +245,8 @@ def test_a_token_before_the_command_goes_with_the_address_after_it() -> None:
         (["--url", "http://a", "serve"], "cannot use --url with this command, which asks no machine"),
         (["--machine", "a", "dial-stdio"], "cannot use --machine with this command"),
         (["--token-file", "/a", "types"], "cannot use --token-file with this command"),
+        (["--json", "serve"], "cannot use --json with this command\n"),
+        (["--quiet", "logs"], "cannot use --quiet with this command\n"),
     ],
 )
 def test_a_machine_that_is_named_twice_or_in_vain_is_wrong_usage(
@@ -234,7 +269,7 @@ def test_help_names_the_ways_to_a_machine_wherever_they_may_stand(
 ) -> None:
     assert usage_error(*words) == 0
     text = capsys.readouterr().out
-    for option in ("--socket PATH", "--machine NAME", "--url URL", "--token-file FILE"):
+    for option in ("--socket PATH", "--machine NAME", "--url URL", "--token-file FILE", "--json", "-q, --quiet"):
         assert f"  {option} " in text
 
 
