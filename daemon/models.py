@@ -53,7 +53,7 @@ class UpdateRequest(Shape):
     """What was asked for. `target_ref` has passed `refs.parse_*`; a branch is kept as `refs/heads/…`."""
 
     target_ref: str
-    trigger: str = Field("unknown", description="Who asked: trpc, rest, page, guard, boot.")
+    trigger: str = Field("unknown", description="Who asked: trpc, rest, page, command_file, guard, boot.")
     idempotency_key: IdempotencyKey | None = None
     force: bool = Field(default=False, description="Also to a commit that did not run when it was tried before.")
     by: str | None = Field(None, description="Who asked, as the audit lines of the log name them.")

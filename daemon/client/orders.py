@@ -7,12 +7,16 @@ from urllib.parse import quote
 
 @dataclass(frozen=True)
 class Target:
-    """What to ask for; a `target_ref` is a branch, a tag, a full ref or a full commit id."""
+    """What to ask for; a `target_ref` is a branch, a tag, a full ref or a full commit id.
+
+    `trigger` is for the record, where it is not simply a client that asks.
+    """
 
     name: str
     kind: Literal["target_ref", "branch", "commit"] = "target_ref"
     force: bool = False
     git_token: str | None = field(default=None, repr=False)
+    trigger: Literal["command_file"] | None = None
 
     @property
     def path(self) -> str:
@@ -20,7 +24,7 @@ class Target:
 
     @property
     def body(self) -> dict[str, Any]:
-        optional = {"force": self.force or None, "git_token": self.git_token}
+        optional = {"force": self.force or None, "git_token": self.git_token, "trigger": self.trigger}
         return {self.kind: self.name} | {name: value for name, value in optional.items() if value is not None}
 
 

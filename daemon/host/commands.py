@@ -106,8 +106,8 @@ def _of_update(
 
 def _target(order: Order) -> Target:
     if order.request.commit:
-        return Target(order.request.commit, "commit")
-    return Target(order.request.branch or order.default_branch, "branch")
+        return Target(order.request.commit, "commit", trigger="command_file")
+    return Target(order.request.branch or order.default_branch, "branch", trigger="command_file")
 
 
 def _words(update: Update) -> str:

@@ -230,7 +230,7 @@ export interface UpdatePage {
 /** What was asked for. `target_ref` has passed `refs.parse_*`; a branch is kept as `refs/heads/…`. */
 export interface UpdateRequest {
   targetRef: string;
-  /** Who asked: trpc, rest, page, guard, boot. */
+  /** Who asked: trpc, rest, page, command_file, guard, boot. */
   trigger: string;
   idempotencyKey: string | null;
   /** Also to a commit that did not run when it was tried before. */

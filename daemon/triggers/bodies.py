@@ -1,7 +1,7 @@
 """What requests carry: bodies and query parameters, as shapes that are checked before anything is done."""
 
 from collections.abc import Mapping
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -39,6 +39,9 @@ class UpdateBody(Input):
     force: bool = Field(default=False, description="Also to a commit that did not run when it was tried before.")
     idempotency_key: IdempotencyKey | None = Field(None, description="The same key is the same request.")
     git_token: Token | None = Field(None, description="For the git remote, for this update alone; stored nowhere.")
+    trigger: Literal["rest", "command_file"] = Field(
+        "rest", description="`command_file` where a host does what its machine asked for in the command file."
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "UpdateBody":

@@ -84,7 +84,7 @@ class RestApi:
             return web.json_response((await self._engine.plan(ref, body.git_token)).snake())
         wanted = UpdateRequest(
             target_ref=ref.requested,
-            trigger="rest",
+            trigger=body.trigger,
             idempotency_key=body.idempotency_key,
             force=body.force,
             by=who(request),

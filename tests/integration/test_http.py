@@ -194,6 +194,7 @@ async def test_a_bad_ref_is_refused_at_the_edge_and_nothing_is_recorded(tmp_path
         {"target_ref": None},
         {"target_ref": "main", "wait": "yes"},
         {"target_ref": "main", "unknown": 1},
+        *({"target_ref": "main", "trigger": lie} for lie in ("guard", "boot", "page", "")),
         {"target_ref": "main", "idempotency_key": ""},
         {"target_ref": "main", "idempotency_key": "a\nb"},
         [],
@@ -205,6 +206,13 @@ async def test_a_body_of_another_shape_is_refused_in_words(tmp_path: Path, body:
         answer = await world.post(f"{API}/update", body)
         assert (answer.status, answer.json["code"]) == (400, "bad_request")
         assert answer.json["detail"].startswith("cannot read the request")
+
+
+async def test_a_rollback_cannot_say_that_the_guard_asks(tmp_path: Path) -> None:
+    async with served(tmp_path) as world:
+        assert (await world.post(f"{API}/updates/last/rollback", {"trigger": "guard"})).status == 400
+        camel = {"targetRef": "main", "trigger": "guard"}
+        assert (await world.post("/api/trpc/selfUpdate", camel)).status == 400
 
 
 async def test_what_is_no_json_or_no_utf8_or_too_deep_is_a_bad_request(tmp_path: Path) -> None:

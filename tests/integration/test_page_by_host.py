@@ -56,6 +56,9 @@ async def test_button_asks_the_host_and_the_page_follows_what_comes_of_it(app: A
                 await expect(heading).to_contain_text(target[:12])
                 await expect(button).to_be_enabled()
                 assert (await app.answer())["outcome"] == "succeeded"
+            async with machine.client() as client:
+                assert [update.request.trigger for update in await client.updates(1)] == ["command_file"]
+            await expect(page.locator("body")).to_contain_text("(command file)")
 
 
 @pytest.fixture

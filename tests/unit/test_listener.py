@@ -54,6 +54,7 @@ async def listener(machine: FakeMachine, state: Path, app: App) -> AsyncIterator
 
 
 def targets(machine: FakeMachine) -> list[dict[str, Any]]:
+    assert {seen.body["trigger"] for seen in machine.asked()} <= {"command_file"}
     return [{name: seen.body[name] for name in ("branch", "commit") if name in seen.body} for seen in machine.asked()]
 
 

@@ -237,7 +237,7 @@ def history_item(update: Update, askers: Mapping[str, str]) -> HistoryItem:
         from_commit=update.from_commit,
         to_commit=update.to_commit,
         at=update.started_at,
-        by=askers.get(update.request.idempotency_key or "", update.request.trigger),
+        by=askers.get(update.request.idempotency_key or "", update.request.trigger.replace("_", " ")),
         seconds=None if seconds is None else took(seconds),
         problem=update.error.message if update.error else "",
         files=changes.files if changes else (),
