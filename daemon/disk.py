@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,13 @@ class Disk:
 
     floors: Sequence[Need] = ()
     room: Callable[[Path], Room] = room
+
+    async def spare(self) -> int:
+        """The bytes that are free beyond the floors, where they are fewest; below zero where a floor is not met."""
+        return await asyncio.to_thread(self._spare)
+
+    def _spare(self) -> int:
+        return min((self.room(floor.path).bytes - floor.bytes for floor in self.floors), default=sys.maxsize)
 
     async def require(self, *needs: Need) -> None:
         """Returns where every folder has its floor and what the step needs on top. Raises NoSpaceError."""

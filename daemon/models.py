@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
 
+from daemon.errors import RefreshdError
 from daemon.states import Event, State
 
 
@@ -66,6 +67,10 @@ class Problem(Shape):
     code: str
     message: str
     detail: str = ""
+
+
+def problem_of(error: RefreshdError) -> Problem:
+    return Problem(code=error.code, message=str(error), detail=error.detail)
 
 
 class Changes(Shape):
@@ -162,6 +167,7 @@ class Update(Shape):
     message: str = ""
     notes: tuple[str, ...] = Field((), description="What the caller should know although nothing failed.")
     error: Problem | None = None
+    undo_error: Problem | None = Field(None, description="Why the way back failed, too.")
     changes: Changes | None = None
     snapshot: str | None = Field(None, description="What the checkout held before; a rollback goes back to it.")
     tree: str | None = Field(None, description="Content id of the checkout as the update left it.")

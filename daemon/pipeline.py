@@ -1,5 +1,6 @@
 """The way of one update, forward and back: stage, apply, install, check; or undo. What is on disk before what."""
 
+import asyncio
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from daemon.errors import BadTargetError, NoSpaceError, RefreshdError, StateLoop
 from daemon.installers import Installer
 from daemon.log import get_logger
 from daemon.machinery import Machinery, short
-from daemon.models import Plan, Preserved, Problem, Update
+from daemon.models import Plan, Preserved, Update, problem_of
 from daemon.permission import Permission
 from daemon.refs import Ref
 from daemon.snapshots import Look, Snapshot
@@ -48,6 +49,7 @@ class Work:
 class Pipeline:
     def __init__(self, machinery: Machinery) -> None:
         self._m = machinery
+        self.undo_failed = asyncio.Event()
 
     async def stage(self, source: Source, ref: Ref) -> Work:
         """All that can be found out without touching the checkout. Raises what staging raises."""
@@ -159,7 +161,7 @@ class Pipeline:
         # it may still be importing the code that goes now, and would leave byte code of it
         await self._m.checker.cool()
         update = await self._m.journal.get(update_id)
-        problem = Problem(code=error.code, message=str(error), detail=error.detail).snake()
+        problem = problem_of(error).snake()
         log.warning("update fails", state=update.state, error=str(error), detail=error.detail)
         if not update.state.touched:
             message = f"{error}; nothing was changed"
@@ -173,11 +175,13 @@ class Pipeline:
         with contextlib.suppress(NoSpaceError, OSError):
             await self._m.bad_targets.remember(update.to_commit, error)
         try:
-            notes = [*await self._keep_later_edits(update), *await self._undo(update)]
+            notes = [*await self._keep_later_edits(update), *await self.undo(update)]
         except RefreshdError as undo_error:
             log.exception("undo fails", detail=undo_error.detail)
             message = f"{error}; and the way back failed: {undo_error}"
-            await self._m.journal.advance(update_id, Event.UNDO_FAILED, error=problem, message=message)
+            why = problem_of(undo_error).snake()
+            await self._m.journal.advance(update_id, Event.UNDO_FAILED, error=problem, undo_error=why, message=message)
+            self.undo_failed.set()
             return False
         message = f"{error}; back at {short(update.from_commit)}"
         await self._m.journal.advance(update_id, Event.UNDONE, error=problem, message=message, notes=notes)
@@ -200,8 +204,11 @@ class Pipeline:
             return []
         return [f"edits made after the files were updated: refreshd snapshots restore {short(kept.commit)} PATH"]
 
-    async def _undo(self, update: Update) -> list[str]:
-        """Files, HEAD and index; then the dependencies that were there for them. Returns notes."""
+    async def undo(self, update: Update) -> list[str]:
+        """Files, HEAD and index; then the dependencies that were there for them. Returns notes.
+
+        Raises what `Undo.run` and the installers raise.
+        """
         await self._m.undo.run()
         if update.state is State.APPLYING:
             return []

@@ -8,6 +8,7 @@ from structlog.contextvars import bound_contextvars
 from daemon.errors import CrashLoopError, InterruptedUpdateError, RefreshdError
 from daemon.log import get_logger
 from daemon.machinery import Machinery, short
+from daemon.mending import Mending
 from daemon.models import Update
 from daemon.pipeline import Pipeline
 from daemon.process import end_orphans
@@ -24,20 +25,17 @@ class Recovery:
     def __init__(self, machinery: Machinery, pipeline: Pipeline) -> None:
         self._m = machinery
         self._pipeline = pipeline
+        self._mending = Mending(machinery, pipeline)
         self._verifying: str | None = None
 
     async def recover(self, *, give_up: bool = False) -> bool:
-        """Ends whatever the last process left. True when the code on disk changed: restart before serving.
+        """Ends whatever the last processes left. True when the code on disk changed: restart before serving.
 
         An update that was restarting is left to `verify`, unless `give_up`: then it is undone like any other.
         """
         update = await self._m.journal.latest()
         if update is None or update.state.final:
-            # its record was ended and its way back not yet dropped; one that failed is still needed
-            if update and update.state is not State.INCONSISTENT and await asyncio.to_thread(self._m.lock.acquire):
-                await self._m.undo.drop(update.id)
-                self._m.lock.release()
-            return False
+            return update is not None and await self._tidy_up(update)
         if not await asyncio.to_thread(self._m.lock.acquire):
             log.warning("another process is updating this machine", update_id=update.id)
             return False
@@ -54,6 +52,21 @@ class Recovery:
             await self._pipeline.backward(update.id, await self._reason(update, starts))
             self._m.lock.release()
             return update.state.touched
+
+    async def _tidy_up(self, last: Update) -> bool:
+        if not await asyncio.to_thread(self._m.lock.acquire):
+            return False
+        try:
+            # its record was ended and its way back not yet dropped; one that failed is still needed
+            if last.state is not State.INCONSISTENT:
+                await self._m.undo.drop(last.id)
+            return await self._mending.now()
+        finally:
+            self._m.lock.release()
+
+    async def mended(self) -> None:
+        """As `Mending.later`."""
+        await self._mending.later()
 
     async def stuck(self) -> bool:
         """Whether the code on disk is what an update left that could not be undone."""

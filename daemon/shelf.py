@@ -24,6 +24,7 @@ from daemon.permission import Permission
 from daemon.snapshots import Snapshots, broken
 from daemon.snapshots.kept import Kept
 from daemon.snapshots.paths import selected
+from daemon.states import State
 
 UPKEEP_EVERY = 600.0  # seconds; updates that fail leave snapshots without a restart
 NOW = "now"  # in place of an id: the checkout as it is
@@ -158,7 +159,10 @@ class Shelf:
         return await self._snapshots.changes(before, await self._snapshots.tree())
 
     async def _needed(self) -> set[str]:
-        """What the last update goes back to, however it ended, and each that has not ended."""
+        """What the last update goes back to, however it ended, and each that has not ended or may yet be undone."""
         history = await self._journal.history()
-        needed = [*history[:1], *(update for update in history if not update.state.final)]
+        needed = [
+            *history[:1],
+            *(update for update in history if not update.state.final or update.state is State.INCONSISTENT),
+        ]
         return {update.snapshot for update in needed if update.snapshot}

@@ -23,6 +23,7 @@ class State(StrEnum):
 
     @property
     def final(self) -> bool:
+        """Nobody waits any longer: it has ended, or it is inconsistent and may yet be undone."""
         return self in FINAL
 
     @property
@@ -63,6 +64,8 @@ TRANSITIONS: MappingProxyType[tuple[State, Event], State] = MappingProxyType(
         (State.VERIFYING, Event.VERIFIED): State.SUCCEEDED,
         **{(state, Event.UNDONE): State.ROLLED_BACK for state in TOUCHED},
         **{(state, Event.UNDO_FAILED): State.INCONSISTENT for state in TOUCHED},
+        # at a later attempt, when there is room for it
+        (State.INCONSISTENT, Event.UNDONE): State.ROLLED_BACK,
     }
 )
 
@@ -90,7 +93,7 @@ def diagram() -> str:
     lines.append("    }")
     drawn: set[str] = set()
     for source, event, target in outer:
-        undo = event in {Event.UNDONE, Event.UNDO_FAILED}
+        undo = source in TOUCHED and event in {Event.UNDONE, Event.UNDO_FAILED}
         line = f"    {'touched' if undo else source} --> {target}: {event}"
         if line not in drawn:
             drawn.add(line)

@@ -166,6 +166,12 @@ class Undo:
         """Whether there is a way back that was not dropped."""
         return await asyncio.to_thread((self._folder / PROGRAM).exists)
 
+    async def belongs_to(self) -> str | None:
+        """The id of the update whose way back was not dropped."""
+        if not await self.pending():
+            return None
+        return (await asyncio.to_thread(gitdir.read, self._folder / UPDATE) or b"").decode(errors="replace") or None
+
     async def drop(self, update_id: str) -> None:
         """That of another update stays: it did not work, and may still be needed."""
         await asyncio.to_thread(self._drop_that_of, update_id)

@@ -77,14 +77,22 @@ async def _live(daemon: "Daemon", front: Front, listeners: Listeners) -> ExitCod
     daemon.ready.set()
     supervisor.ready()
     keeping = asyncio.create_task(listeners.keep())
+    mending = asyncio.create_task(_mend(daemon))
     await asyncio.to_thread(_sweep, daemon.settings)
     log.info("daemon is ready", boot_id=daemon.version.boot_id, sha=daemon.version.running_sha)
     await _until_leaving(daemon)
     keeping.cancel()
+    await ended(mending)
     await daemon.engine.stop()
     # an end that was meant is no failed start
     await daemon.starts.clear()
     return ExitCode.RESTART
+
+
+async def _mend(daemon: "Daemon") -> None:
+    await daemon.recovery.mended()
+    log.warning("code on disk was put back, starting again from it")
+    daemon.supervisor.leave()
 
 
 async def _until_leaving(daemon: "Daemon") -> None:

@@ -207,6 +207,8 @@ export interface Update {
   /** What the caller should know although nothing failed. */
   notes: readonly string[];
   error: Problem | null;
+  /** Why the way back failed, too. */
+  undoError: Problem | null;
   changes: Changes | null;
   /** What the checkout held before; a rollback goes back to it. */
   snapshot: string | null;

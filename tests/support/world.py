@@ -9,6 +9,7 @@ from pathlib import Path
 
 from daemon.bad_targets import BadTargets
 from daemon.check import Checker
+from daemon.disk import Disk
 from daemon.durable import flush
 from daemon.engine import Engine
 from daemon.errors import RefNotFoundError, RefreshdError
@@ -165,6 +166,7 @@ class World:
         self.source = FakeSource(self.repo)
         self.installer = FakeInstaller(self.repo)
         self.checker = FakeChecker()
+        self.disk = Disk()
         self.restarts = 0
         self.new_process(self.first)
 
@@ -238,6 +240,7 @@ class World:
             bad_targets=BadTargets(state / "bad-targets.json"),
             starts=Starts(state),
             head=Head(self.repo),
+            disk=self.disk,
             running_sha=running_sha,
             restart=self._count_restart,
             flush=partial(flush, self.repo, 30),
