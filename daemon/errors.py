@@ -189,6 +189,17 @@ class CheckoutError(RefreshdError):
 
 
 @dataclass(kw_only=True, eq=False)
+class UnreadableFilesError(RefreshdError):
+    code = "unreadable_files"
+    status = 422
+    template = (
+        "cannot keep what is in {names}: the user that the daemon runs as may not read it; "
+        "let it (chmod, chown), or let git ignore it (.git/info/exclude)"
+    )
+    names: str
+
+
+@dataclass(kw_only=True, eq=False)
 class RemoteError(RefreshdError):
     """The remote did not answer or did not let us in. `remote` carries no credentials."""
 

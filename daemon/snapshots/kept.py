@@ -55,9 +55,7 @@ class Kept:
         going = _going(refs[self._keep :], protected)
         await self._remove(going)
         removed = len(going)
-        if await self._size() > self._max_bytes:
-            await self._repack()
-        while await self._size() > self._max_bytes:
+        while await self._size() > self._max_bytes and await self._needed() > self._max_bytes:
             # each round walks everything, so it takes several at once
             rest = _going((await self._refs())[1:], protected)
             going = rest[-max(1, len(rest) // 4) :]
@@ -65,8 +63,9 @@ class Kept:
                 log.warning("snapshots take more space than they may, and none of them can go", bytes=self._max_bytes)
                 break
             await self._remove(going)
-            await self._repack()
             removed += len(going)
+        if await self._is_worth_a_repack():
+            await self._repack()
         return removed
 
     async def damage(self) -> str:
@@ -93,6 +92,19 @@ class Kept:
     async def _repack(self) -> None:
         """Packs keep what no snapshot needs any more; they are written anew, as they are but for that."""
         await self._snapshots.git()("repack", "-a", "-d", "--quiet", "--window=0", "--no-write-bitmap-index")
+
+    async def _is_worth_a_repack(self) -> bool:
+        """It reads and writes all that is kept. Where the newest alone takes too much, it would gain nothing."""
+        size = await self._size()
+        if size <= self._max_bytes:
+            return False
+        needed = await self._needed()
+        return needed <= self._max_bytes or size - needed > self._max_bytes // 8
+
+    async def _needed(self) -> int:
+        """The bytes of all that snapshots and the index lead to."""
+        words = ("rev-list", "--all", "--indexed-objects", "--objects", "--disk-usage")
+        return int((await self._snapshots.git()(*words)).stdout)
 
     async def _size(self) -> int:
         counted = await self._snapshots.git()("count-objects", "-v")

@@ -21,7 +21,7 @@ from daemon.gitdir import GitDir
 from daemon.log import get_logger
 from daemon.models import Changes
 from daemon.process import Result
-from daemon.snapshots import base, broken, passed_over, submodules
+from daemon.snapshots import base, broken, passed_over, submodules, unreadable
 from daemon.snapshots.passed_over import Look, missing
 from daemon.snapshots.submodules import Submodule
 from daemon.snapshots.touched import MOST, tells_all, tree_with
@@ -34,6 +34,7 @@ _NOT_STORED = re.compile(rb"adding an object to repository|unable to write|unabl
 
 log = get_logger()
 
+_LARGE = "4m"
 _EXACT = b"* -text -filter -ident -eol -working-tree-encoding\n"
 _AUTHOR = {
     f"GIT_{who}_{what}": value
@@ -66,7 +67,10 @@ class Snapshots:
         self._timeout = timeout
 
     async def look(self, head: str | None) -> Look | None:
-        """For `take` with the same head; None where that has to find out what is wrong. Raises NoSpaceError."""
+        """For `take` with the same head; None where that has to find out what is wrong.
+
+        Raises UnreadableFilesError, NoSpaceError.
+        """
         try:
             with disk_full_blamed(self.folder):
                 return await self._look(head)
@@ -82,7 +86,7 @@ class Snapshots:
 
         `look` is what `look` gave a moment ago.
         A repository that is damaged is put aside and a new one begun, and the snapshot's notes say so.
-        Raises CommandFailedError, CheckoutError, NoSpaceError.
+        Raises UnreadableFilesError, CommandFailedError, CheckoutError, NoSpaceError.
         """
         message = _message(label, update=update, head=head)
         try:
@@ -212,6 +216,9 @@ class Snapshots:
         added = await git("add", *words, "--ignore-errors", stdin=names, ok_codes=(0, 1))
         if added.code:
             self._refuse_what_is_ours(added)
+            # an update might replace them, and so might its way back
+            missing_names = names or await unreadable.listed(git)
+            await asyncio.to_thread(unreadable.require_readable, self._repo, missing_names)
             log.warning("some files cannot be preserved", detail=added.tail)
 
     async def _unfold(self, git: Git, inner: Sequence[Submodule]) -> frozenset[bytes]:
@@ -231,9 +238,14 @@ class Snapshots:
         return tracked.difference(submodules.names(listed))
 
     async def _how_to_store(self, *, much: bool) -> dict[str, str]:
-        """Many new files, as the first time: in one pack they cost a fifth of what single objects do, each synced."""
-        much = much or await asyncio.to_thread(_is_empty, self.index)
-        return {"core.bigFileThreshold": "1"} if much else {}
+        """What goes into a pack, and how much smaller it is made.
+
+        Many new files, as the first time: in one pack they cost a fifth of what single objects do, each synced. Later,
+        large files only, as they are: most of them cannot be made smaller, and trying takes most of a minute for 1 GB.
+        """
+        if much or await asyncio.to_thread(_is_empty, self.index):
+            return {"core.bigFileThreshold": "1", "pack.compression": "1"}
+        return {"core.bigFileThreshold": _LARGE, "pack.compression": "0"}
 
     async def space(self) -> int:
         """The bytes that the next one and its way back take at least: the index of the checkout, twice."""
@@ -314,7 +326,7 @@ class Snapshots:
         return found
 
     def _refuse_what_is_ours(self, added: Result) -> None:
-        """A file that cannot be read is the checkout's fault and is passed over; a disk that is full is not."""
+        """A file that changes while it is read is passed over, for that is the checkout's fault; a full disk is not."""
         if _NOT_STORED.search(added.stderr):
             raise CommandFailedError(command=added.command.name, exit_code=added.code, detail=added.tail)
 

@@ -308,6 +308,35 @@ async def test_the_first_snapshot_is_one_pack_and_gives_its_space_back_too(world
     assert await kept_of(world).damage() == ""
 
 
+def packs_of(world: World) -> dict[str, int]:
+    """Each with the inode of its file: a repack writes it anew, under the same name."""
+    return {
+        path.name: path.stat().st_ino for path in (world.machinery.snapshots.folder / "objects/pack").glob("*.pack")
+    }
+
+
+async def test_a_repository_is_not_packed_again_and_again_because_its_newest_is_too_large(world: World) -> None:
+    (world.repo / "noise").write_bytes(os.urandom(500_000))
+    await world.machinery.snapshots.take("large")
+    packs = packs_of(world)
+    assert packs
+    for _ in range(2):
+        await kept_of(world, max_bytes=400_000).prune(protected=())
+        assert packs_of(world) == packs
+
+
+async def test_a_large_file_is_stored_at_once_and_as_it_is(world: World) -> None:
+    """Making it smaller takes as long for one that cannot be made smaller."""
+    await world.machinery.snapshots.take("before")
+    (world.repo / "zeros").write_bytes(bytes(5_000_000))
+    (world.repo / "few zeros").write_bytes(bytes(1_000_000))
+    taken = await world.machinery.snapshots.take("large")
+    assert 5_000_000 < await kept_of(world)._size() < 5_500_000
+    (world.repo / "zeros").write_bytes(b"other")
+    await world.machinery.snapshots.restore_files(taken.tree, [b"zeros"])
+    assert (world.repo / "zeros").read_bytes() == bytes(5_000_000)
+
+
 async def test_what_is_needed_stays_whatever_the_bounds_say(world: World) -> None:
     ids = await filled(world, 4)
     kept = kept_of(world, keep=1, max_bytes=1)
