@@ -20,9 +20,11 @@ GUARD = "guard"  # the trigger of what the machine decides by itself
 
 
 class Heads(Protocol):
-    """What `version.Head` offers: the commit on disk."""
+    """What `Head` offers: the commit on disk, and a name for it."""
 
     async def read(self) -> str | None: ...
+
+    async def name(self) -> str | None: ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,8 @@ from daemon.sources.snapshot import SnapshotTree
 from daemon.states import Event, State
 from daemon.tasks import together
 
+_EARLIER = 5  # updates; git is asked about what is not among theirs
+
 log = get_logger()
 
 
@@ -94,7 +96,7 @@ class Pipeline:
         # without one the snapshot looks itself: a remote or a registry may have taken minutes, in which somebody worked
         await self._m.disk.require(Need(self._m.snapshots.folder, await self._m.snapshots.space()))
         snapshot = await self._m.snapshots.take(f"before update {update.id}", update=update.id, head=head, look=look)
-        facts["notes"] = [*staged.notes, *snapshot.notes]
+        facts["notes"] = [*staged.notes, *snapshot.notes, *await self._keep_commits(update, staged, head)]
         await self._m.undo.prepare(update.id, snapshot, installed=await self._installed(), submodules=staged.submodules)
         await journal.advance(
             update.id, Event.STAGED, snapshot=snapshot.commit, preserved=_preserved(snapshot), **facts
@@ -146,6 +148,16 @@ class Pipeline:
             kept = await self._m.snapshots.take(f"edited while update {update_id} began", update=update_id)
             note = f"edits made while the update began: refreshd snapshots restore {short(kept.commit)} PATH"
             return await source.apply(work.staged), [note]
+
+    async def _keep_commits(self, update: Update, staged: Staged, head: str | None) -> list[str]:
+        """HEAD is left detached, so that is where people commit, and it moves away from there. Returns notes."""
+        # where an update has brought HEAD, and what one has left: those have been asked about, or came from the source
+        earlier = [one for one in await self._m.journal.history(_EARLIER) if one.id != update.id and one.snapshot]
+        known = {commit for one in earlier for commit in (one.from_commit, one.to_commit)}
+        if head is None or head in known or staged.commit in {None, head}:
+            return []
+        name = await self._m.head.name()
+        return [f"{short(head)} was on no branch: {name} keeps it"] if name else []
 
     async def _refuse_bad_target(self, update: Update, commit: str | None) -> None:
         reason = await self._m.bad_targets.reason(commit)

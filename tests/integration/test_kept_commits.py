@@ -1,0 +1,87 @@
+"""HEAD is detached after an update, so that is where people commit: the next update keeps what they did."""
+
+from pathlib import Path
+
+import pytest
+
+from daemon.head import KEPT, Head
+from daemon.states import State
+from tests.support.world import World, git
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+async def updated(world: World, target: str) -> tuple[str, ...]:
+    """Its notes."""
+    update = await world.update(target)
+    assert update.state is State.RESTARTING, update.message
+    await world.restart_well()
+    return update.notes
+
+
+def kept(world: World) -> list[str]:
+    return git(world.repo, "for-each-ref", "--format=%(refname)", KEPT).split()
+
+
+def forget_what_has_no_name(world: World) -> None:
+    git(world.repo, "reflog", "expire", "--expire=now", "--expire-unreachable=now", "--all")
+    git(world.repo, "gc", "--quiet", "--prune=now")
+
+
+async def test_commits_on_a_detached_head_are_kept_under_a_name(world: World) -> None:
+    second, third = world.upstream({"code": "B"}), world.upstream({"code": "C"})
+    git(world.repo, "branch", "third", third)
+    await updated(world, second)
+    mine = world.commit({"mine": "work"})
+    notes = await updated(world, third)
+    assert kept(world) == [f"{KEPT}{mine}"]
+    assert notes == (f"{mine[:12]} was on no branch: {KEPT}{mine} keeps it",)
+    git(world.repo, "update-ref", "-d", "ORIG_HEAD")
+    forget_what_has_no_name(world)
+    assert git(world.repo, "show", f"{mine}:mine") == "work"
+
+
+async def test_commits_on_a_branch_need_no_other_name(world: World) -> None:
+    target = world.upstream({"code": "B"})
+    git(world.repo, "switch", "--quiet", "--create", "mine")
+    world.commit({"mine": "work"})
+    assert not any("keeps it" in note for note in await updated(world, target))
+    assert kept(world) == []
+
+
+async def test_a_detached_commit_that_a_branch_or_a_tag_leads_to_needs_no_other_name(world: World) -> None:
+    target = world.upstream({"code": "B"})
+    git(world.repo, "checkout", "--quiet", "--detach")
+    world.commit({"mine": "work"})
+    git(world.repo, "tag", "mine")
+    await updated(world, target)
+    assert kept(world) == []
+
+
+async def test_what_an_update_brought_is_not_kept_when_the_next_one_comes(world: World) -> None:
+    second, third = world.upstream({"code": "B"}), world.upstream({"code": "C"})
+    await updated(world, second)
+    await updated(world, third)
+    await updated(world, world.first)
+    assert kept(world) == []
+
+
+async def test_an_update_that_fails_before_it_begins_leaves_it_to_the_next(world: World) -> None:
+    second, third = world.upstream({"code": "B"}), world.upstream({"code": "C"})
+    await updated(world, second)
+    mine = world.commit({"mine": "work"})
+    assert (await world.update("gone")).state is State.FAILED
+    assert kept(world) == []
+    await updated(world, third)
+    assert kept(world) == [f"{KEPT}{mine}"]
+
+
+async def test_a_broken_ref_does_not_keep_a_commit_from_getting_a_name(world: World) -> None:
+    git(world.repo, "checkout", "--quiet", "--detach")
+    mine = world.commit({"mine": "work"})
+    (world.repo / ".git" / "refs" / "heads" / "broken").write_text("no commit\n")
+    assert await Head(world.repo).name() == f"{KEPT}{mine}"
+    assert await Head(world.repo).name() is None
