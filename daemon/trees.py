@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from daemon.names import Names
+
 
 class Tree(Protocol):
     """Read-only files by path, relative to the root of the checkout."""
@@ -26,21 +28,19 @@ class FolderTree:
 
     def __init__(self, root: Path, paths: Iterable[bytes]) -> None:
         self._root = root
-        self._paths = frozenset(paths)
+        self._names = Names.of(paths)
 
     async def find(self, match: Callable[[str], bool], *, ends: Sequence[str] = (), below: str = "") -> dict[str, str]:
         return await asyncio.to_thread(self._find, match, ends, below)
 
     def _find(self, match: Callable[[str], bool], ends: Sequence[str], below: str) -> dict[str, str]:
-        listed = b"\0" + b"".join(path + b"\0" for path in self._paths)
-        names = sorted(
-            map(os.fsdecode, narrowed(listed, ends=ends, below=b"\0" + os.fsencode(below) if below else b""))
-        )
+        listed = b"\0" + self._names.joined
+        names = map(os.fsdecode, narrowed(listed, ends=ends, below=b"\0" + os.fsencode(below) if below else b""))
         contents = ((name, _content(self._root / name)) for name in names if match(name))
         return {name: blob_id(content) for name, content in contents if content is not None}
 
     async def read(self, path: str) -> bytes | None:
-        return await asyncio.to_thread(_content, self._root / path) if os.fsencode(path) in self._paths else None
+        return await asyncio.to_thread(_content, self._root / path) if os.fsencode(path) in self._names else None
 
 
 def narrowed(listed: bytes, *, ends: Sequence[str], below: bytes) -> Iterator[bytes]:

@@ -56,7 +56,7 @@ EVERY = (
 )
 COMMANDS: tuple[tuple[str, str, str, str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("git", "* rev-parse --is-bare*", "-", "staging", SOURCES, ("kill before", "term after")),
-    ("git", "* ls-files -z -t --stage*", "-", "staging", ("mount",), ("kill after", "hang before")),
+    ("git", "* ls-files -z -t --cached*", "-", "staging", ("mount",), ("kill after", "hang before")),
     ("git", "* fetch --verbose *", "-", "staging", ("git",), FETCHING),
     ("git", "* fetch --quiet --force *", "-", "staging", ("mount",), FETCHING),
     ("pnpm", "* fetch *", "-", "staging", SOURCES, FETCHING),

@@ -9,14 +9,16 @@ import subprocess
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from daemon.errors import MountError, NoSpaceError
+from daemon.names import Names
 from daemon.sources.mount import list as mount_list
 from daemon.sources.mount.copy import Copier
 from daemon.sources.mount.host import HostRepository
-from daemon.sources.mount.list import Listing, Paths
+from daemon.sources.mount.list import Listing
 from daemon.sources.mount.source import COPY_ATTEMPTS
 from tests.support.mounts import Lab, files_below
 from tests.support.repos import Repo
@@ -613,18 +615,19 @@ async def test_what_was_removed_before_a_file_vanished_is_not_forgotten(lab: Lab
 
 
 async def test_files_that_keep_vanishing_end_in_an_error(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = mount_list.list_files
+    real = mount_list.look_at
     listed = 0
 
-    async def restless(repository: HostRepository, *, tracked_here: Paths = frozenset()) -> Listing:
+    async def restless(mount: HostRepository, *about: Any, tracked_here: Names) -> Listing:
         nonlocal listed
         listed += 1
         await asyncio.to_thread(lab.host.write, f"swap{listed}", "1")
-        listing = await real(repository, tracked_here=tracked_here)
+        entries = await mount_list.ask_git(mount)
+        listing = await real(mount, entries, *about[1:], tracked_here=tracked_here)
         await asyncio.to_thread(lab.host.write, f"swap{listed}", None)
         return listing
 
-    monkeypatch.setattr("daemon.sources.mount.source.list_files", restless)
+    monkeypatch.setattr("daemon.sources.mount.source.look_at", restless)
     with pytest.raises(MountError, match="No such file"):
         await lab.refresh()
     assert listed == COPY_ATTEMPTS

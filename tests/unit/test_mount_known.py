@@ -1,18 +1,23 @@
 """What was equal is not read again while it cannot have changed, and is read as soon as it can."""
 
+import asyncio
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from daemon.errors import MountError
+from daemon.files import write_atomically
+from daemon.names import Names
 from daemon.sources.mount.compare import Difference, compare
-from daemon.sources.mount.known import SETTLED, Known, KnownFile, seen
+from daemon.sources.mount.known import SETTLED, Known, KnownFiles
 from daemon.sources.mount.look import Folder
+from daemon.sources.mount.looks import entry
+from tests.support.mounts import everything_about
 
-NAMES = (b"a", b"dir/b", b"new\nline")
+NAMES = (b"a", b"bytes-\xff", b"dir/b", b"empty", b"new\nline")
 
 
 class World:
@@ -22,12 +27,13 @@ class World:
         self.mount, self.checkout = folder / "mount", folder / "checkout"
         for name in map(os.fsdecode, NAMES):
             (self.mount / name).parent.mkdir(parents=True, exist_ok=True)
-            (self.mount / name).write_text(f"in {name}")
-        shutil.copytree(self.mount, self.checkout)
-        self.file = KnownFile(folder / "state" / "equal")
+            (self.mount / name).write_bytes(b"" if name == "empty" else b"in it")
+        (self.mount / "link").symlink_to("a")
+        shutil.copytree(self.mount, self.checkout, symlinks=True)
+        self.file = KnownFiles(folder / "state")
         self.now = 10 * SETTLED
         self.opened = 0
-        monkeypatch.setattr("daemon.sources.mount.compare.time.time_ns", lambda: self.now)
+        monkeypatch.setattr("daemon.sources.mount.known.time.time_ns", lambda: self.now)
         really = Folder.open
 
         def counting(folder: Folder, path: bytes) -> object:
@@ -36,14 +42,17 @@ class World:
 
         monkeypatch.setattr(Folder, "open", counting)
 
-    def compare(self, *, later: int = SETTLED) -> Difference:
+    async def compare(self, *, later: int = SETTLED) -> Difference:
         self.now += later
         self.opened = 0
-        known = self.file.read()
-        looks = {path: seen(found) for path, found in Folder(self.mount, MountError).stats(NAMES) if found}
-        difference = compare(self.mount, self.checkout, looks, known)
-        self.file.write(known, difference.learned)
+        known = await self.recall()
+        names = Names.of([*NAMES, b"link"])
+        difference = await asyncio.to_thread(compare, self.mount, self.checkout, known.doubtful(names), known)
+        await asyncio.to_thread(self.file.write, known, names, difference.learned, difference.proven)
         return difference
+
+    async def recall(self) -> Known:
+        return await self.file.recall(self.mount, self.checkout, limit=60)
 
 
 @pytest.fixture
@@ -52,47 +61,49 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 @pytest.fixture
-def known(world: World) -> World:
-    """Everything is known to be equal."""
-    world.compare()
-    world.compare()
-    world.compare()
+async def known(world: World) -> World:
+    """Everything is known to be equal, and a change gets the time of another second."""
+    await world.compare()
+    await world.compare()
+    await world.compare()
     assert world.opened == 0
+    youngest = max(path.lstat().st_ctime for path in world.mount.parent.rglob("*"))
+    await asyncio.sleep(max(0.0, int(youngest) + 1.02 - time.time()))
     return world
 
 
-def test_files_that_were_first_seen_when_they_were_read_are_read_again(world: World) -> None:
-    world.compare()
-    world.compare(later=SETTLED // 4)
-    world.compare(later=SETTLED // 4)
+async def test_files_that_were_first_seen_when_they_were_read_are_read_again(world: World) -> None:
+    await world.compare()
+    await world.compare(later=SETTLED // 4)
+    await world.compare(later=SETTLED // 4)
     assert world.opened == 2 * len(NAMES)
 
 
-def test_files_that_had_been_as_they_are_for_long_when_they_were_read_are_not_read_again(known: World) -> None:
-    assert not known.compare().to_copy
+async def test_files_that_had_been_as_they_are_for_long_when_they_were_read_are_not_read_again(known: World) -> None:
+    assert not (await known.compare()).to_copy
     assert known.opened == 0
 
 
-def test_only_what_changed_is_read(known: World) -> None:
-    (known.mount / "a").write_text("ou a")
-    assert known.compare().changed == {b"a"}
+async def test_only_what_changed_is_read(known: World) -> None:
+    (known.mount / "a").write_text("on it")
+    assert (await known.compare()).changed == {b"a"}
     assert known.opened == 2
 
 
 def other_bytes(path: Path) -> None:
-    path.write_text("ou a")
+    path.write_text("on it")
 
 
 def other_file(path: Path) -> None:
     aside = path.with_name("aside")
-    aside.write_text("ou a")
+    aside.write_text("on it")
     shutil.copystat(path, aside)
     aside.rename(path)
 
 
 @pytest.mark.parametrize("side", ["mount", "checkout"])
 @pytest.mark.parametrize("change", [other_bytes, other_file])
-def test_other_bytes_of_the_same_size_and_time_are_seen(
+async def test_other_bytes_of_the_same_size_and_time_are_seen(
     known: World, side: str, change: Callable[[Path], None]
 ) -> None:
     path = getattr(known, side) / "a"
@@ -100,15 +111,85 @@ def test_other_bytes_of_the_same_size_and_time_are_seen(
     change(path)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
-    assert known.compare().changed == {b"a"}
+    assert (await known.compare()).changed == {b"a"}
 
 
-def test_a_change_of_permissions_alone_is_seen(known: World) -> None:
+async def test_a_change_of_permissions_alone_is_seen(known: World) -> None:
     (known.mount / "a").chmod(0o600)
-    assert known.compare().changed == {b"a"}
+    assert (await known.compare()).changed == {b"a"}
 
 
-def test_a_file_that_changes_while_it_is_read_differs_and_nothing_is_learned_of_it(
+async def test_another_target_of_a_symlink_is_seen(known: World) -> None:
+    (known.checkout / "link").unlink()
+    (known.checkout / "link").symlink_to("b")
+    assert (await known.compare()).changed == {b"link"}
+
+
+def gone(path: Path) -> None:
+    path.unlink()
+
+
+def folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def symlink(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+
+
+def behind_symlink(path: Path) -> None:
+    path.parent.rename(path.parent.with_name("elsewhere"))
+    path.parent.symlink_to("elsewhere")
+
+
+def behind_loop(path: Path) -> None:
+    """Git cannot look there, says so and leaves the file out."""
+    shutil.rmtree(path.parent)
+    path.parent.symlink_to("dir")
+
+
+@pytest.mark.parametrize("change", [gone, folder, symlink, behind_symlink, behind_loop])
+async def test_what_is_no_such_file_any_more_is_seen(known: World, change: Callable[[Path], None]) -> None:
+    change(known.checkout / "dir" / "b")
+    assert (await known.compare()).to_copy == {b"dir/b"}
+
+
+async def test_no_setting_of_the_user_hides_a_change(known: World, isolated_git: Path) -> None:
+    core = "checkStat = minimal\n trustctime = false\n fileMode = false\n symlinks = false\n ignoreStat = true\n"
+    (isolated_git / ".gitconfig").write_text(f"[core]\n {core} fsmonitor = true\n sparseCheckout = true\n")
+    path = known.mount / "a"
+    before = path.stat()
+    other_bytes(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (await known.compare()).changed == {b"a"}
+
+
+async def test_a_file_from_the_future_is_neither_read_again_nor_given_to_the_users_filters(
+    world: World, isolated_git: Path
+) -> None:
+    (isolated_git / ".gitconfig").write_text(f'[filter "f"]\n clean = touch {isolated_git}/ran; cat\n')
+    (world.mount / ".gitattributes").write_text("* filter=f\n")
+    future = time.time() + 1_000_000
+    os.utime(world.mount / "a", (future, future))
+    for _ in range(3):
+        assert not (await world.compare()).to_copy
+    assert world.opened == 0
+    assert not (isolated_git / "ran").exists()
+
+
+async def test_looking_writes_nothing(known: World) -> None:
+    before = everything_about(known.mount.parent)
+    (known.mount / "a").touch()
+    after = everything_about(known.mount.parent)
+    await known.compare()
+    changed = {path for path, look in everything_about(known.mount.parent).items() if after[path] != look}
+    assert before.keys() == after.keys()
+    assert {Path(path).name for path in changed} <= {"mount", "checkout"}  # the indexes' own times
+
+
+async def test_a_file_that_changes_while_it_is_read_differs_and_nothing_is_learned_of_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counting = Folder.open
@@ -118,11 +199,12 @@ def test_a_file_that_changes_while_it_is_read_differs_and_nothing_is_learned_of_
         return counting(folder, path)
 
     monkeypatch.setattr(Folder, "open", restless)
-    difference = world.compare()
+    difference = await world.compare()
     assert difference.changed == set(NAMES)
-    assert not difference.learned
+    assert difference.learned.keys() == {b"link"}
 
 
+@pytest.mark.parametrize("file", ["equal", "equal.git/mount", "equal.git/checkout"])
 @pytest.mark.parametrize(
     "damage",
     [
@@ -132,16 +214,44 @@ def test_a_file_that_changes_while_it_is_read_differs_and_nothing_is_learned_of_
         lambda content: content[:-1] + bytes([content[-1] ^ 1]),
     ],
 )
-def test_a_file_that_is_not_whole_proves_nothing(known: World, damage: Callable[[bytes], bytes]) -> None:
-    path = known.checkout.parent / "state" / "equal"
+async def test_files_that_are_not_whole_prove_nothing(
+    known: World, file: str, damage: Callable[[bytes], bytes]
+) -> None:
+    path = known.checkout.parent / "state" / file
     path.write_bytes(damage(path.read_bytes()))
-    assert known.file.read() == Known()
-    known.compare()
+    assert await known.recall() == Known()
+    await known.compare()
     assert known.opened == 2 * len(NAMES)
 
 
-def test_a_few_files_more_are_not_worth_a_new_file(world: World) -> None:
-    entries = {str(number).encode(): bytes(80) for number in range(200)}
-    world.file.write(Known(), entries)
-    world.file.write(Known(entries), {b"one": bytes(80)})
-    assert world.file.read() == Known(entries)
+async def test_half_a_write_proves_nothing(known: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dies(path: Path, content: bytes) -> None:
+        write_atomically(path, content)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("daemon.sources.mount.known.write_atomically", dies)
+    other_bytes(known.mount / "a")
+    other_bytes(known.checkout / "a")
+    before = await known.recall()
+    equal = await asyncio.to_thread(compare, known.mount, known.checkout, [b"a"], before)
+    with pytest.raises(KeyboardInterrupt):
+        await asyncio.to_thread(known.file.write, before, before.names, equal.learned, frozenset(NAMES))
+    assert await known.recall() == Known()
+
+
+async def test_a_repository_that_is_damaged_is_made_anew(known: World) -> None:
+    (known.checkout.parent / "state" / "equal.git" / "config").write_text("[")
+    for _ in range(3):
+        assert not (await known.compare()).to_copy
+    assert known.opened == 0
+
+
+async def test_a_few_files_more_are_not_worth_a_new_list(world: World) -> None:
+    look = world.mount.stat()
+    few = {str(number).encode(): (entry(str(number).encode(), look),) * 2 for number in range(201)}
+    many, one = dict(list(few.items())[:200]), dict(list(few.items())[200:])
+    await world.recall()
+    await asyncio.to_thread(world.file.write, Known(), Names.of(few), many, frozenset())
+    before = await world.recall()
+    await asyncio.to_thread(world.file.write, before, Names.of(few), one, frozenset())
+    assert (await world.recall()).names == before.names == Names.of(many)

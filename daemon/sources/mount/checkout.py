@@ -11,6 +11,7 @@ from pathlib import Path
 
 from daemon.errors import CheckoutError, MountError
 from daemon.files import disk_full_named
+from daemon.names import NONE, Names
 from daemon.sources.blame import blamed
 from daemon.sources.checkout import Repository
 
@@ -26,13 +27,13 @@ _CONFIG = {
 }
 
 
-async def committed_files(checkout: Repository) -> frozenset[bytes]:
+async def committed_files(checkout: Repository) -> Names:
     """What HEAD holds. Raises CheckoutError."""
     if checkout.head is None:
-        return frozenset()
+        return NONE
     with blamed(CheckoutError, checkout.folder):
         result = await checkout.git("ls-tree", "-r", "-z", "--name-only", "--full-tree", checkout.head)
-    return frozenset(result.stdout.split(b"\0")[:-1])
+    return Names(result.stdout)
 
 
 async def fetch_from_mount(checkout: Repository, mount: Path, commit: str) -> None:

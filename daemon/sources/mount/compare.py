@@ -7,14 +7,15 @@ it reads its list of files byte by byte. So it gets those only that it has to co
 import os
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from daemon.errors import CheckoutError, MountError
-from daemon.sources.mount.known import Known, equal, mode_and_size, seen, sight
+from daemon.sources.mount.known import Known, Pair
 from daemon.sources.mount.look import Folder
+from daemon.sources.mount.looks import entry
 
 PRIVILEGES = stat.S_ISUID | stat.S_ISGID  # are not copied
 _CHUNK = 1 << 20  # bytes
@@ -24,23 +25,22 @@ _CHUNK = 1 << 20  # bytes
 class Difference:
     """`displaced` are files here whose folder has to make way for a file from there.
 
-    `learned` are entries for what is known of files that do not differ.
+    `learned` are the looks of files that do not differ, `proven` those of which this was known already.
     """
 
     added: frozenset[bytes]
     changed: frozenset[bytes]
     displaced: frozenset[bytes]
-    learned: Mapping[bytes, bytes] = field(default_factory=dict)
+    learned: Mapping[bytes, Pair] = field(default_factory=dict)
+    proven: frozenset[bytes] = frozenset()
 
     @property
     def to_copy(self) -> frozenset[bytes]:
         return self.added | self.changed
 
 
-def compare(mount: Path, checkout: Path, files: Mapping[bytes, bytes], known: Known) -> Difference:
-    """Looks at type, permissions and content. `files` are the mount's, each as `seen` has it.
-
-    What is known to be equal is not read. What has to be read and has vanished counts as a file to copy.
+def compare(mount: Path, checkout: Path, files: Iterable[bytes], known: Known) -> Difference:
+    """Looks at type, permissions and content of the mount's `files`. Those that have vanished count as files to copy.
 
     Raises MountError, CheckoutError.
     """
@@ -48,61 +48,60 @@ def compare(mount: Path, checkout: Path, files: Mapping[bytes, bytes], known: Kn
     added: set[bytes] = set()
     changed: set[bytes] = set()
     displaced: set[bytes] = set()
-    unread: dict[bytes, bytes] = {}
-    for path, found in here.stats(files):
+    learned: dict[bytes, Pair] = {}
+    proven: set[bytes] = set()
+    for path in files:
+        began = time.time_ns()
+        wanted, found = there.stat(path), here.stat(path)
         if found is None:
             added.add(path)
-        elif known.proves(path, look := sight(files[path], found)):
-            continue
         elif stat.S_ISDIR(found.st_mode):
             added.add(path)
             displaced.update(_files_below(checkout, path))
-        elif not _alike(path, files[path], found, there, here):
+        elif wanted is None or not _equal(path, wanted, found, there, here):
             changed.add(path)
-        elif stat.S_ISREG(found.st_mode):
-            unread[path] = look
-    learned = _read(unread, there, here, known)
-    changed |= unread.keys() - learned.keys()
+        elif not known.awaits(path):
+            learned[path] = (entry(path, wanted), entry(path, found))
+        elif known.settled(began):
+            proven.add(path)
     return Difference(
-        added=frozenset(added), changed=frozenset(changed), displaced=frozenset(displaced), learned=learned
+        added=frozenset(added),
+        changed=frozenset(changed),
+        displaced=frozenset(displaced),
+        learned=learned,
+        proven=frozenset(proven),
     )
 
 
-def _alike(path: bytes, wanted: bytes, found: os.stat_result, there: Folder, here: Folder) -> bool:
-    """In all but the content of a file."""
-    mode, size = mode_and_size(wanted)
-    if stat.S_ISLNK(mode):
-        return stat.S_ISLNK(found.st_mode) and there.target(path) == here.target(path)
+def _equal(path: bytes, wanted: os.stat_result, found: os.stat_result, there: Folder, here: Folder) -> bool:
+    if stat.S_ISLNK(wanted.st_mode):
+        target = there.target(path)
+        return target is not None and target == here.target(path)
     # the kind is a part of the mode
-    return mode & ~PRIVILEGES == found.st_mode and size == found.st_size
+    if wanted.st_mode & ~PRIVILEGES != found.st_mode or wanted.st_size != found.st_size:
+        return False
+    return stat.S_ISREG(wanted.st_mode) and _same_content(path, wanted, found, there, here)
 
 
-def _read(unread: Mapping[bytes, bytes], there: Folder, here: Folder, known: Known) -> dict[bytes, bytes]:
-    """Entries for the files whose contents are equal."""
-    seen_at = time.time_ns()
-    learned = {}
-    for path, look in unread.items():
-        read_at = time.time_ns()
-        if _same_content(path, look, there, here):
-            learned[path] = equal(look, since=known.since(path, look, seen_at), read_at=read_at)
-    return learned
-
-
-def _same_content(path: bytes, look: bytes, there: Folder, here: Folder) -> bool:
+def _same_content(path: bytes, wanted: os.stat_result, found: os.stat_result, there: Folder, here: Folder) -> bool:
     with ExitStack() as stack:
         files = [folder.open(path) for folder in (there, here)]
         theirs, ours = (file and stack.enter_context(file) for file in files)
         if theirs is None or ours is None:
             return False
-        wanted, found = (os.fstat(file.fileno()) for file in (theirs, ours))
         # what changes under our eyes, or a short read, makes a difference where there may be none:
         # rsync looks again, and nothing is missed
-        if sight(seen(wanted), found) != look:
+        looks = ((theirs, wanted), (ours, found))
+        if any(_sight(os.fstat(file.fileno())) != _sight(look) for file, look in looks):
             return False
         while chunk := theirs.read(min(wanted.st_size + 1, _CHUNK)):
             if chunk != ours.read(len(chunk)):
                 return False
     return True
+
+
+def _sight(look: os.stat_result) -> tuple[int, ...]:
+    return (look.st_ino, look.st_size, look.st_mtime_ns, look.st_ctime_ns, look.st_mode)
 
 
 def _files_below(checkout: Path, folder: bytes) -> Iterator[bytes]:

@@ -5,21 +5,22 @@ again as it was came from the undo, any other of that name is somebody's own.
 """
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from daemon.files import disk_full_named, write_atomically
+from daemon.names import NONE, Names
 
-_COPIED = b"+"
-_REMOVED = b"-"
+_REMOVED = re.compile(rb"\0-([^\0]*)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """`removed` has the content id of each path."""
 
-    copied: frozenset[bytes] = frozenset()
+    copied: Names = NONE
     removed: Mapping[bytes, bytes] = field(default_factory=dict)
 
 
@@ -37,18 +38,15 @@ class RecordFile:
 
     def _read(self) -> Record:
         try:
-            entries = self._path.read_bytes().split(b"\0")
+            content = b"\0" + self._path.read_bytes()
         except FileNotFoundError:
             return Record()
-        removed = (entry[1:].partition(b" ") for entry in entries if entry.startswith(_REMOVED))
-        return Record(
-            copied=frozenset(entry[1:] for entry in entries if entry.startswith(_COPIED)),
-            removed={path: content for content, _, path in removed},
-        )
+        removed = (entry.partition(b" ") for entry in _REMOVED.findall(content))
+        copied = _REMOVED.sub(b"", content).replace(b"\0+", b"\0")
+        return Record(copied=Names(copied[1:]), removed={path: content for content, _, path in removed})
 
     def _write(self, record: Record) -> None:
         with disk_full_named(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-        entries = [_COPIED + path for path in record.copied]
-        entries += [_REMOVED + content + b" " + path for path, content in record.removed.items()]
-        write_atomically(self._path, b"".join(entry + b"\0" for entry in sorted(entries)))
+        removed = Names.of(b"-" + content + b" " + path for path, content in record.removed.items())
+        write_atomically(self._path, record.copied.marked(b"+").joined + removed.joined)

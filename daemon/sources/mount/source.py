@@ -14,6 +14,7 @@ from pathlib import Path
 from daemon.errors import CommandFailedError, MountError
 from daemon.git import printable
 from daemon.models import Changes
+from daemon.names import Names
 from daemon.refs import Ref
 from daemon.sources import Staged
 from daemon.sources.checkout import Repository, make_repository
@@ -21,12 +22,12 @@ from daemon.sources.mount.checkout import committed_files, fetch_from_mount, mak
 from daemon.sources.mount.compare import Difference, compare
 from daemon.sources.mount.copy import SOME_FAILED, SOME_VANISHED, Copier
 from daemon.sources.mount.host import HostRepository, open_host_repository
-from daemon.sources.mount.known import KnownFile
-from daemon.sources.mount.list import Listing, Paths, list_files
+from daemon.sources.mount.known import Known, KnownFiles
+from daemon.sources.mount.list import Listing, Paths, ask_git, look_at
 from daemon.sources.mount.notes import displaced_note, head_notes, host_notes, listing_notes
 from daemon.sources.mount.record import Record, RecordFile
 from daemon.sources.mount.removal import contents, remove
-from daemon.tasks import uncancelled
+from daemon.tasks import together, uncancelled
 from daemon.trees import FolderTree
 
 COPY_ATTEMPTS = 3
@@ -38,6 +39,7 @@ class StagedMount(Staged):
     """`mount` is its real path."""
 
     mount: Path
+    checkout: Repository
     work: "Work"
 
 
@@ -45,7 +47,7 @@ class StagedMount(Staged):
 class Work:
     """`files` are what the checkout will hold of the mount; `leaving` has to go for them, with its content ids."""
 
-    files: Paths
+    files: Names
     difference: Difference
     leaving: Mapping[bytes, bytes]
     record: Record
@@ -68,7 +70,7 @@ class MountSource:
         self._repo = repo
         self._mount = mount
         self._record = RecordFile(state_dir / "mount" / "copied")
-        self._known = KnownFile(state_dir / "mount" / "equal")
+        self._known = KnownFiles(state_dir / "mount")
         self._scratch = state_dir / "mount" / "empty.git"
         self._stage_timeout = stage_timeout
         self._apply_timeout = apply_timeout
@@ -78,17 +80,17 @@ class MountSource:
 
     async def stage(self, ref: Ref) -> StagedMount:
         """Raises MountError, CheckoutError, NoSpaceError, CommandTimeoutError."""
-        checkout = await Repository.open(self._repo, limit=self._stage_timeout)
-        committed = await committed_files(checkout)
-        host, listing = await self._look_at_mount(committed, limit=self._stage_timeout)
-        commit, fetch_notes = await _bring_commit(checkout, host)
-        work = await self._work(checkout, host.folder, listing.files, committed)
+        limit = self._stage_timeout
+        checkout, host = await together(Repository.open(self._repo, limit=limit), self._host(limit))
+        (listing, work), (commit, fetch_notes) = await together(
+            self._compare(checkout, host), _bring_commit(checkout, host)
+        )
         moves_head = commit not in {None, checkout.head}
         current = work.nothing_to_do and not moves_head
         return StagedMount(
             commit=commit,
             ref=host.ref,
-            tree=FolderTree(host.folder, listing.files),
+            tree=FolderTree(host.folder, work.files),
             current=current,
             changes=_changes(work.difference, work.leaving.keys()),
             notes=(
@@ -99,6 +101,7 @@ class MountSource:
                 *displaced_note(work.difference.displaced - work.leaving.keys()),
             ),
             mount=host.folder,
+            checkout=checkout.limited(self._apply_timeout),
             work=work,
         )
 
@@ -106,34 +109,35 @@ class MountSource:
         """Raises MountError, CheckoutError, NoSpaceError, CommandTimeoutError."""
         if not isinstance(staged, StagedMount):
             raise TypeError("this was staged by another source")
-        checkout = await Repository.open(self._repo, limit=self._apply_timeout)
         await asyncio.to_thread(_usable, self._mount)
-        copier = Copier(mount=staged.mount, checkout=checkout.folder, timeout=self._apply_timeout)
+        copier = Copier(mount=staged.mount, checkout=staged.checkout.folder, timeout=self._apply_timeout)
         with copier.blamed():
-            touched = await self._copy(copier, checkout, staged.work)
+            touched = await self._copy(copier, staged.checkout, staged.work)
         if staged.commit:
-            await move_head(checkout, staged.commit)
+            await move_head(staged.checkout, staged.commit)
         return touched
 
-    async def _look_at_mount(self, committed: Paths, *, limit: float) -> tuple[HostRepository, Listing]:
+    async def _host(self, limit: float) -> HostRepository:
         folder = await asyncio.to_thread(_usable, self._mount)
-        host = await open_host_repository(folder, scratch=self._scratch, limit=limit)
-        listing = await list_files(host, tracked_here=committed)
+        return await open_host_repository(folder, scratch=self._scratch, limit=limit)
+
+    async def _compare(self, checkout: Repository, host: HostRepository) -> tuple[Listing, Work]:
+        entries, known, committed = await together(
+            ask_git(host),
+            self._known.recall(host.folder, checkout.folder, limit=host.git.timeout),
+            committed_files(checkout),
+        )
+        listing = await look_at(host, entries, known, tracked_here=committed)
         if not listing.files:
             raise MountError(path=str(self._mount), reason="it is not empty and yet git lists no file in it")
-        return host, listing
-
-    async def _work(self, checkout: Repository, mount: Path, looks: Mapping[bytes, bytes], committed: Paths) -> Work:
-        difference = await asyncio.to_thread(self._compare, mount, checkout.folder, looks)
+        difference = await asyncio.to_thread(self._differ, host.folder, checkout.folder, listing, known)
         record = await self._record.read()
-        files = frozenset(looks)
-        leaving = await _leaving(record, checkout, files, committed)
-        return Work(files=files, difference=difference, leaving=leaving, record=record)
+        leaving = await asyncio.to_thread(_leaving, record, checkout.folder, listing.files, committed)
+        return listing, Work(files=listing.files, difference=difference, leaving=leaving, record=record)
 
-    def _compare(self, mount: Path, checkout: Path, files: Mapping[bytes, bytes]) -> Difference:
-        known = self._known.read()
-        difference = compare(mount, checkout, files, known)
-        self._known.write(known, difference.learned)
+    def _differ(self, mount: Path, checkout: Path, listing: Listing, known: Known) -> Difference:
+        difference = compare(mount, checkout, listing.doubtful, known)
+        self._known.write(known, listing.files, difference.learned, difference.proven)
         return difference
 
     async def _copy(self, copier: Copier, checkout: Repository, work: Work) -> Paths:
@@ -153,9 +157,7 @@ class MountSource:
             except CommandFailedError as error:
                 if not attempts_left or error.exit_code not in {SOME_FAILED, SOME_VANISHED}:
                     raise
-            committed = await committed_files(checkout)
-            _, listing = await self._look_at_mount(committed, limit=copier.timeout)
-            work = await self._work(checkout, copier.mount, listing.files, committed)
+            _, work = await self._compare(checkout, await self._host(copier.timeout))
             touched |= work.touches
         after = Record(copied=work.files, removed=removed)
         if after != work.record:
@@ -164,18 +166,19 @@ class MountSource:
 
     async def _remove(self, checkout: Repository, work: Work) -> None:
         # before the first change: should this process die in the copy, the next refresh knows all that may have come
-        record = Record(copied=work.record.copied | work.files, removed=work.record.removed)
-        if record != work.record:
+        before = work.record
+        record = Record(copied=before.copied.plus(work.files - before.copied), removed=before.removed)
+        if record != before:
             await self._record.write(record)
         # to its end even if the update is cancelled: the undo must not meet it
         await uncancelled(asyncio.to_thread(remove, checkout.folder, work.leaving))
 
 
-async def _leaving(record: Record, checkout: Repository, files: Paths, committed: Paths) -> Mapping[bytes, bytes]:
+def _leaving(record: Record, checkout: Path, files: Names, committed: Names) -> Mapping[bytes, bytes]:
     """What is here and has to go when `files` come, with its content ids."""
-    owned = (record.copied | committed) - files
-    removed = record.removed.keys() - files
-    found = await asyncio.to_thread(contents, checkout.folder, owned | removed)
+    owned = (record.copied - files) | (committed - files)
+    removed = record.removed.keys() - files.paths if record.removed else frozenset()
+    found = contents(checkout, owned | removed)
     return {path: content for path, content in found.items() if path in owned or record.removed[path] == content}
 
 
