@@ -5,6 +5,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+# what git keeps until a merge, a cherry-pick or a revert is committed, and drops with a checkout
+UNDER_WAY = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "MERGE_MODE", "MERGE_MSG", "SQUASH_MSG", "AUTO_MERGE")
 _SYMBOLIC = re.compile(rb"ref: (refs/[^\n]+)\n?")
 
 
@@ -30,6 +32,11 @@ class GitDir:
     def head(self) -> bytes | None:
         """The content of HEAD."""
         return read(self.folder / "HEAD")
+
+    def under_way(self) -> dict[str, bytes]:
+        """Of what is not committed yet: the files of that name and their content."""
+        found = {name: read(self.folder / name) for name in UNDER_WAY}
+        return {name: content for name, content in found.items() if content is not None}
 
     def branch(self) -> str | None:
         """The full name that HEAD points to; None when it is detached."""

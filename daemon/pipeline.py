@@ -96,8 +96,11 @@ class Pipeline:
         # without one the snapshot looks itself: a remote or a registry may have taken minutes, in which somebody worked
         await self._m.disk.require(Need(self._m.snapshots.folder, await self._m.snapshots.space()))
         snapshot = await self._m.snapshots.take(f"before update {update.id}", update=update.id, head=head, look=look)
-        facts["notes"] = [*staged.notes, *snapshot.notes, *await self._keep_commits(update, staged, head)]
-        await self._m.undo.prepare(update.id, snapshot, installed=await self._installed(), submodules=staged.submodules)
+        kept = await self._keep_commits(update, staged, head)
+        ended = await self._m.undo.prepare(
+            update.id, snapshot, installed=await self._installed(), submodules=staged.submodules
+        )
+        facts["notes"] = [*staged.notes, *snapshot.notes, *kept, *ended]
         await journal.advance(
             update.id, Event.STAGED, snapshot=snapshot.commit, preserved=_preserved(snapshot), **facts
         )

@@ -20,7 +20,7 @@ from daemon.errors import CheckoutError, CommandFailedError, CommandTimeoutError
 from daemon.files import disk_full_named, sync_folder, write_atomically
 from daemon.full_disk import disk_full_blamed
 from daemon.git import ENVIRONMENT, fixed_options
-from daemon.gitdir import GitDir
+from daemon.gitdir import UNDER_WAY, GitDir
 from daemon.log import get_logger
 from daemon.process import Command, run
 from daemon.snapshots import Snapshot, Snapshots
@@ -32,6 +32,8 @@ INSTALLED = "installed.json"
 APPLIED = "applied"
 UPDATE = "update"
 RESERVE = "reserve"
+
+_KINDS = {"MERGE_HEAD": "a merge", "CHERRY_PICK_HEAD": "a cherry-pick", "REVERT_HEAD": "a revert"}
 
 ROOM = 1024 * 1024  # bytes, beside those of the index
 DAMAGED = 3  # the program's exit code
@@ -59,7 +61,7 @@ look() {
   snapshot_git -c core.excludesFile=$exclude add --all --intent-to-add --ignore-errors || true
 }
 
-# HEAD and its branch, then the index.
+# HEAD and its branch, then the index, then the merge that was under way.
 back() { # FOLDER GIT_DIR SAVED_INDEX BRANCH COMMIT
   [ -e "$$1/.git" ] || return 0
   cd "$$1"
@@ -76,6 +78,14 @@ back() { # FOLDER GIT_DIR SAVED_INDEX BRANCH COMMIT
   else
     rm -f "$$2/index"
   fi
+  for state in $under_way; do
+    if [ -e "$$3.$$state" ]; then
+      cp "$$3.$$state" "$$2/index.undo"
+      mv -f "$$2/index.undo" "$$2/$$state"
+    else
+      rm -f "$$2/$$state"
+    fi
+  done
   cd $checkout
 }
 
@@ -128,15 +138,16 @@ class Undo:
 
     async def prepare(
         self, update_id: str, snapshot: Snapshot, *, installed: Mapping[str, str], submodules: Iterable[str] = ()
-    ) -> None:
+    ) -> list[str]:
         """Durable when it returns. `installed`: the installers' fingerprints, by name; `submodules`: the target's.
 
+        Returns notes: what the update will end that only the way back would bring back.
         Raises CheckoutError, NoSpaceError.
         """
         here = await self._snapshots.submodules()
         paths = {submodule.path for submodule in here}
         coming = [path for path in submodules if os.fsencode(path) not in paths]
-        await asyncio.to_thread(self._prepare, update_id, snapshot, json.dumps(dict(installed)), here, coming)
+        return await asyncio.to_thread(self._prepare, update_id, snapshot, json.dumps(dict(installed)), here, coming)
 
     async def run(self) -> None:
         """Once more where it hangs or something fails on its way, for it may be run again at any time.
@@ -197,7 +208,7 @@ class Undo:
 
     def _prepare(
         self, update_id: str, snapshot: Snapshot, installed: str, here: Sequence[Submodule], coming: Sequence[str]
-    ) -> None:
+    ) -> list[str]:
         found = _found(self._repo)
         self._drop()
         with disk_full_named(self._folder):
@@ -220,6 +231,7 @@ class Undo:
             update_id=update_id,
             tree=snapshot.tree,
             damaged=DAMAGED,
+            under_way=" ".join(UNDER_WAY),
             back=back,
             back_submodules="\n".join(back_submodules),
             forget_submodules="\n".join(forget),
@@ -230,6 +242,11 @@ class Undo:
         # last: a program that is there is complete
         write_atomically(self._folder / PROGRAM, script.encode("utf-8", "surrogateescape"), mode=0o700)
         sync_folder(self._folder.parent)
+        return [
+            f"the update ends {what} of {content[:12].decode('ascii', 'replace')}; its files are in the snapshot"
+            for name, content in found.under_way().items()
+            if (what := _KINDS.get(name))
+        ]
 
     def _reserve_room(self) -> None:
         """For the index of the snapshots, which is written twice. Raises NoSpaceError."""
@@ -239,7 +256,7 @@ class Undo:
             os.posix_fallocate(file.fileno(), 0, room)
 
     def _save(self, checkout: Path, found: GitDir, name: str) -> str:
-        """Copies the index of a repository; the line of the program that brings it back, with its HEAD.
+        """Copies the index of a repository and what is under way; the program's line that brings them and HEAD back.
 
         A branch itself is never moved by us: HEAD is detached from it.
         """
@@ -247,6 +264,8 @@ class Undo:
             write_atomically(self._folder / name, index)
             changed = found.index.stat().st_mtime_ns
             os.utime(self._folder / name, ns=(changed, changed))
+        for state, content in found.under_way().items():
+            write_atomically(self._folder / f"{name}.{state}", content)
         commit = (found.head() or b"").decode("ascii", "replace").strip()
         return _line("back", checkout, found.folder, self._folder / name, found.branch() or "", commit)
 

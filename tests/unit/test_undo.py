@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -45,6 +46,41 @@ async def fails_the_check(world: World, files: dict[str, str], *, meanwhile: str
 
     world.checker.check = check  # type: ignore[method-assign]  # the step in which it happens
     return await world.update(world.upstream(files))
+
+
+@pytest.mark.parametrize(
+    ("begins", "name", "status"),
+    [
+        ("merge", "MERGE_HEAD", "still merging|have unmerged paths"),
+        ("cherry-pick", "CHERRY_PICK_HEAD", "currently cherry-picking"),
+    ],
+)
+async def test_what_was_under_way_is_under_way_again(world: World, begins: str, name: str, status: str) -> None:
+    target = world.upstream({"code": "B"})
+    git(world.repo, "switch", "--quiet", "--create", "other")
+    other = world.commit({"code": "other"})
+    git(world.repo, "switch", "--quiet", "main")
+    world.commit({"code": "mine"})
+    subprocess.run(("git", "-C", world.repo, begins, "other"), capture_output=True, check=False)
+    before = git(world.repo, "status")
+    assert re.search(status, before)
+    world.checker.error = CheckError(reason="it does not run")
+    update = await world.update(target)
+    assert update.state is State.ROLLED_BACK
+    assert git(world.repo, "status") == before
+    assert git(world.repo, "rev-parse", name) == other
+    assert f"the update ends a {begins} of {other[:12]}; its files are in the snapshot" in update.notes
+
+
+async def test_what_is_begun_meanwhile_is_not_under_way_after_it(world: World) -> None:
+    async def check(*, new_libraries: bool) -> str:
+        assert not new_libraries
+        await asyncio.to_thread((world.repo / ".git" / "MERGE_HEAD").write_text, world.first)
+        raise CheckError(reason="it does not run")
+
+    world.checker.check = check  # type: ignore[method-assign]  # the step in which it happens
+    assert (await world.update(world.upstream({"code": "B"}))).state is State.ROLLED_BACK
+    assert "merg" not in git(world.repo, "status")
 
 
 async def test_a_damaged_snapshot_stops_it_before_anything_is_touched(world: World) -> None:
