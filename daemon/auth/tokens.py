@@ -47,8 +47,10 @@ def read_secret(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(MAX_TOKEN_FILE + 1)
         token = content.decode().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(problems=f"the token file {path} cannot be read ({type(error).__name__})") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(problems=f"the token file {path} cannot be read: it is not UTF-8") from None
+    except OSError as error:
+        raise ConfigurationError(problems=f"the token file {path} cannot be read: {error.strerror}") from None
     if not token or len(content) > MAX_TOKEN_FILE or "\n" in token:
         raise ConfigurationError(problems=f"the token file {path} must hold one line, the token")
     return token

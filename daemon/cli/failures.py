@@ -17,7 +17,7 @@ from daemon.errors import RefreshdError
 
 _ADVICE_ON_REFUSAL = {
     "invalid_ref": "correct the ref and ask again",
-    "unauthorized": "name the token's file with --token-file or REFRESHD_TOKEN_FILE, or use the Unix socket",
+    "unauthorized": "name the token's file with --token-file or REFRESHD_TOKEN_FILE",
     "forbidden": "use the Unix socket in the machine, or a token that may do this",
     "ref_not_allowed": "ask for a ref that is allowed, or change REFRESHD_REFS",
     "update_running": "see how far it is with `refreshd history -n 1`, and ask again when it has ended",
@@ -41,7 +41,11 @@ _KINDS: tuple[tuple[type[RefreshdError], ExitCode, str], ...] = (
         ExitCode.INCONSISTENT,
         "do not rely on this machine: look at `refreshd status`, then refresh it again or replace it",
     ),
-    (UnreachableError, ExitCode.UNREACHABLE, "check that the daemon runs, and where with --socket or --url"),
+    (
+        UnreachableError,
+        ExitCode.UNREACHABLE,
+        "check that the daemon runs, and name it with --machine, --socket or --url",
+    ),
     (TimedOutError, ExitCode.TIMED_OUT, "an update that was accepted goes on: see `refreshd history -n 1`"),
     (RefusedError, ExitCode.REFUSED, ""),
 )

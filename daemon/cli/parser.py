@@ -80,6 +80,18 @@ Ends with 0 when it is told to, and with 3 when no machine runs; `refreshd insta
 """
 
 
+_SERVE_EXAMPLES = """\
+example:
+  ITERATE_REPO=$HOME/repo REFRESHD_STATE_DIR=$HOME/state REFRESHD_RUN_DIR=$HOME/run refreshd serve
+
+It is told by its environment (README, Environment), and ends after each update so that its supervisor starts it again.
+"""
+_CONTROL_EXAMPLES = """\
+example:
+  CONTROL_STATE_DIR=$HOME/control CONTROL_TOKEN_FILE=$HOME/token CONTROL_DOCKER_IMAGE=refreshd refreshd control
+
+It is told by its environment (README, Many machines).
+"""
 _ROLES = ("read", "update")
 _USER_EXAMPLES = """\
 examples:
@@ -130,10 +142,12 @@ class _Commands:
         self._add_dial_stdio()
         self._add_overlay()
         self._add_types()
-        self.add("control", "control:run", "run the control plane of many machines, with its console")
+        control = self.add("control", "control:run", "run the control plane of many machines, with its console")
+        control.epilog = _CONTROL_EXAMPLES
 
     def _add_daemon(self) -> None:
-        self.add("serve", "serving:serve", "run the daemon in the foreground")
+        serve = self.add("serve", "serving:serve", "run the daemon in the foreground")
+        serve.epilog = _SERVE_EXAMPLES
         check = self.add("check", "serving:check", "import and configure the code, start nothing")
         check.add_argument(
             "--after-fd",
@@ -249,7 +263,9 @@ class _Commands:
         target.add_argument("--branch", metavar="NAME", help="a branch (the host's default)")
         target.add_argument("--commit", metavar="ID", help="a full commit id")
         request.add_argument("--wait", action="store_true", help="for the result")
-        request.add_argument("--timeout", type=_seconds, default=1800.0, metavar="SECONDS", help="with --wait (1800)")
+        request.add_argument(
+            "--timeout", type=_seconds, default=1800.0, metavar="SECONDS", help="how long to wait (1800)"
+        )
         request.add_argument("--request-id", metavar="TEXT", help="what names the result (one is made up)")
         request.add_argument("--folder", type=Path, metavar="DIR", help="of the command file")
 

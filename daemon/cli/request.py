@@ -9,7 +9,7 @@ from pathlib import Path
 from daemon.cli.exit_codes import ExitCode
 from daemon.cli.output import Output
 from daemon.cli.terminal import indented, printable
-from daemon.client.command_file import CommandFile, Ticket
+from daemon.client.command_file import TURN, CommandFile, Ticket
 from daemon.command_file import contract
 from daemon.command_file.errors import CommandFolderError, CommandPendingError, NoResultError
 from daemon.errors import RefreshdError
@@ -32,7 +32,12 @@ def run(arguments: Namespace) -> int:
 
 async def _ask(arguments: Namespace, output: Output) -> ExitCode:
     file = CommandFile(_folder(arguments.folder))
-    ticket = await file.request(branch=arguments.branch, commit=arguments.commit, request_id=arguments.request_id)
+    ticket = await file.request(
+        branch=arguments.branch,
+        commit=arguments.commit,
+        request_id=arguments.request_id,
+        turn=min(TURN, arguments.timeout),
+    )
     if not arguments.wait:
         output.result(f"asked the host for an update: request {ticket.request_id}", {"request_id": ticket.request_id})
         return ExitCode.DONE

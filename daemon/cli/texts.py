@@ -27,7 +27,8 @@ def of_update(update: Update) -> str:
 def _outcome(update: Update) -> str:
     match update.state:
         case State.SUCCEEDED:
-            return f"updated {_way(update)}{_changed(update.changes)} in {_duration(update)}"
+            did = "went back" if update.request.rollback_of else "updated"
+            return f"{did} {_way(update)}{_changed(update.changes)} in {_duration(update)}"
         case State.UNCHANGED:
             return f"already at {short(update.to_commit)}: nothing to do"
         case state:
@@ -37,6 +38,9 @@ def _outcome(update: Update) -> str:
 def _way(update: Update | Plan) -> str:
     if update.from_commit == update.to_commit:
         return short(update.to_commit)
+    if isinstance(update, Update) and update.to_commit is None and update.snapshot is None:
+        # it did not get as far
+        return short(update.from_commit)
     return f"{short(update.from_commit)}..{short(update.to_commit)}"
 
 
@@ -142,7 +146,9 @@ def moment(at: datetime) -> str:
 
 
 def _asked(update: Update) -> str:
-    return update.request.target_ref + (f": {update.error.message}" if update.error else "")
+    back = update.request.rollback_of
+    target = f"before {back}" if back else update.request.target_ref
+    return target + (f": {update.error.message}" if update.error else "")
 
 
 def _dirt(version: Version) -> str:

@@ -23,17 +23,18 @@ from typing import Any
 import pytest
 
 from daemon import __version__
-from daemon.cli import main, overlay
+from daemon.cli import main, overlay, texts
 from daemon.cli.exit_codes import ExitCode
 from daemon.cli.parser import _build, parse
 from daemon.cli.progress import LiveProgress, PlainProgress, progress_on
 from daemon.cli.terminal import Style, clipped, printable
 from daemon.client import RefusedError, session
-from daemon.models import Plan
+from daemon.models import Plan, Update, UpdateRequest
 from daemon.states import State
 from tests.support.fake_machine import (
     NEW,
     OLD,
+    STARTED_AT,
     FakeMachine,
     Move,
     Pause,
@@ -463,8 +464,24 @@ def test_history_lists_the_newest_first_with_what_went_wrong(
     assert len(lines) == 2
     assert f"succeeded  3.5 s  {OLD[:12]}..{NEW[:12]}  main" in lines[0]
     assert "cannot fetch 'main' from origin: no route" in lines[1]
+    assert "unknown" not in lines[1], "how far it would have come"
     assert main(["history", *machine.where, "--json"]) == 0
     assert [update["state"] for update in document(capsys)["updates"]] == ["succeeded", "failed", "unchanged"]
+
+
+def test_a_rollback_is_told_as_one() -> None:
+    request = UpdateRequest(target_ref=OLD, rollback_of="000001-abcdef")
+    back = Update(
+        id="000002-abcdef",
+        request=request,
+        state=State.SUCCEEDED,
+        from_commit=NEW,
+        to_commit=OLD,
+        started_at=STARTED_AT,
+        finished_at=STARTED_AT,
+    )
+    assert texts.of_update(back) == f"went back {NEW[:12]}..{OLD[:12]} in 0.0 s"
+    assert texts.of_history([back], None).endswith("  before 000001-abcdef")
 
 
 # update
