@@ -27,6 +27,7 @@ from daemon.installers import Installer
 from daemon.installers.pnpm import PnpmInstaller
 from daemon.installers.uv import UvInstaller
 from daemon.journal import Journal
+from daemon.keeper import Keeper
 from daemon.lock import MachineLock
 from daemon.logs import Places
 from daemon.machinery import Machinery
@@ -116,6 +117,7 @@ async def build(
             folder=settings.state_dir / "undo", repo=settings.repo, snapshots=snapshots, timeout=settings.undo_timeout
         ),
         head=head,
+        keeper=Keeper(settings.repo),
         running_sha=version.running_sha,
         restart=supervisor.leave,
         flush=partial(flush, settings.repo, settings.apply_timeout),

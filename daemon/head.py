@@ -4,7 +4,6 @@ Whatever is stored in another way (packed refs, reftable, a symbolic chain) is a
 files that could have changed it are the same.
 """
 
-import asyncio
 import re
 import time
 from collections.abc import Callable
@@ -17,7 +16,6 @@ from daemon.log import get_logger
 from daemon.stamps import Stamp, stamp
 
 GIT_TIMEOUT = 30.0  # seconds
-KEPT = "refs/refreshd/kept/"
 _RACY = 2.0  # seconds; a file changed this recently may change again without its time stamp showing it
 
 _COMMIT = re.compile(rb"([0-9a-f]{40}|[0-9a-f]{64})\n?")
@@ -41,24 +39,6 @@ class Head:
         sha = await self._ask_git()
         self._asked = (key, sha) if _settled(key) else None
         return sha
-
-    async def name(self) -> str | None:
-        """Gives the commit a name where nothing but a detached HEAD leads to it; None where something does.
-
-        Whoever moves HEAD away calls this first: git forgets what has no name. Raises CommandFailedError.
-        """
-        from daemon.git import Git  # noqa: PLC0415 - as below
-
-        commit = await self.read()
-        if commit is None or not await asyncio.to_thread(_is_detached, self._repo):
-            return None
-        git = Git(folder=self._repo, timeout=GIT_TIMEOUT)
-        words = ("for-each-ref", "--count=1", "--format=%(refname)", f"--contains={commit}")
-        # where a ref is broken git cannot tell, and a name too many does no harm
-        if (await git(*words, ok_codes=range(256))).stdout:
-            return None
-        await git("update-ref", f"{KEPT}{commit}", commit)
-        return f"{KEPT}{commit}"
 
     def unchanged(self) -> Callable[[], bool]:
         """Asked later, it tells whether HEAD and its branch are as they are now, in whatever way git stores them."""
@@ -92,11 +72,6 @@ class _Indirect:
 
     head: bytes
     stamps: tuple[Stamp, ...]
-
-
-def _is_detached(repo: Path) -> bool:
-    found = gitdir.find(repo)
-    return found is not None and found.branch() is None
 
 
 def look(repo: Path) -> tuple[_Indirect | None, str | None]:

@@ -9,6 +9,7 @@ from daemon.check import Checker
 from daemon.disk import Disk
 from daemon.installers import Installer
 from daemon.journal import Journal
+from daemon.keeper import Keeper
 from daemon.lock import MachineLock
 from daemon.models import Update
 from daemon.snapshots import Snapshots
@@ -20,11 +21,9 @@ GUARD = "guard"  # the trigger of what the machine decides by itself
 
 
 class Heads(Protocol):
-    """What `Head` offers: the commit on disk, and a name for it."""
+    """What `Head` offers: the commit on disk."""
 
     async def read(self) -> str | None: ...
-
-    async def name(self) -> str | None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +45,7 @@ class Machinery:
     bad_targets: BadTargets
     starts: Starts
     head: Heads
+    keeper: Keeper
     running_sha: str | None
     restart: Callable[[], None]
     flush: Callable[[], Coroutine[Any, Any, None]]

@@ -96,7 +96,7 @@ class Pipeline:
         # without one the snapshot looks itself: a remote or a registry may have taken minutes, in which somebody worked
         await self._m.disk.require(Need(self._m.snapshots.folder, await self._m.snapshots.space()))
         snapshot = await self._m.snapshots.take(f"before update {update.id}", update=update.id, head=head, look=look)
-        kept = await self._keep_commits(update, staged, head)
+        kept = await self._keep_what_has_no_name(update, head, snapshot)
         ended = await self._m.undo.prepare(
             update.id, snapshot, installed=await self._installed(), submodules=staged.submodules
         )
@@ -152,15 +152,19 @@ class Pipeline:
             note = f"edits made while the update began: refreshd snapshots restore {short(kept.commit)} PATH"
             return await source.apply(work.staged), [note]
 
-    async def _keep_commits(self, update: Update, staged: Staged, head: str | None) -> list[str]:
-        """HEAD is left detached, so that is where people commit, and it moves away from there. Returns notes."""
+    async def _keep_what_has_no_name(self, update: Update, head: str | None, before: Snapshot) -> list[str]:
+        """What only HEAD, which is left detached for people to commit on, or the index leads to. Returns notes."""
+        if head is None:
+            return []
         # where an update has brought HEAD, and what one has left: those have been asked about, or came from the source
         earlier = [one for one in await self._m.journal.history(_EARLIER) if one.id != update.id and one.snapshot]
         known = {commit for one in earlier for commit in (one.from_commit, one.to_commit)}
-        if head is None or head in known or staged.commit in {None, head}:
-            return []
-        name = await self._m.head.name()
-        return [f"{short(head)} was on no branch: {name} keeps it"] if name else []
+        notes = []
+        if head not in known and (name := await self._m.keeper.keep_commit(head)):
+            notes.append(f"{short(head)} was on no branch: {name} keeps it")
+        if not before.pristine and (name := await self._m.keeper.keep_staged(head, f"staged before {update.id}\n")):
+            notes.append(f"what was staged is not in the files: {name} keeps it")
+        return notes
 
     async def _refuse_bad_target(self, update: Update, commit: str | None) -> None:
         reason = await self._m.bad_targets.reason(commit)

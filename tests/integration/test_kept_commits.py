@@ -1,10 +1,11 @@
-"""HEAD is detached after an update, so that is where people commit: the next update keeps what they did."""
+"""What only HEAD or the index leads to: an update that moves them gives it a name."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from daemon.head import KEPT, Head
+from daemon.keeper import KEPT, Keeper
 from daemon.states import State
 from tests.support.world import World, git
 
@@ -83,5 +84,42 @@ async def test_a_broken_ref_does_not_keep_a_commit_from_getting_a_name(world: Wo
     git(world.repo, "checkout", "--quiet", "--detach")
     mine = world.commit({"mine": "work"})
     (world.repo / ".git" / "refs" / "heads" / "broken").write_text("no commit\n")
-    assert await Head(world.repo).name() == f"{KEPT}{mine}"
-    assert await Head(world.repo).name() is None
+    assert await Keeper(world.repo).keep_commit(mine) == f"{KEPT}{mine}"
+    assert await Keeper(world.repo).keep_commit(mine) is None
+
+
+async def test_what_was_staged_and_is_not_in_the_files_is_kept(world: World) -> None:
+    target = world.upstream({"code": "B"})
+    (world.repo / "new").write_text("staged")
+    (world.repo / "code").write_text("staged")
+    git(world.repo, "add", "--all")
+    (world.repo / "new").unlink()
+    (world.repo / "code").write_text("edited")
+    (note,) = await updated(world, target)
+    (name,) = kept(world)
+    assert note == f"what was staged is not in the files: {name} keeps it"
+    assert [git(world.repo, "show", f"{name}:{file}") for file in ("new", "code")] == ["staged", "staged"]
+    assert git(world.repo, "rev-parse", f"{name}^") == world.first
+    assert world.status() == ""
+
+
+async def test_what_was_staged_and_is_in_the_files_needs_no_other_name(world: World) -> None:
+    target = world.upstream({"code": "B"})
+    (world.repo / "code").write_text("edited")
+    (world.repo / "new").write_text("edited")
+    git(world.repo, "add", "--all")
+    (world.repo / "deps").write_text("edited and not staged")
+    await updated(world, target)
+    assert kept(world) == []
+
+
+async def test_a_conflict_is_no_reason_to_fail(world: World) -> None:
+    target = world.upstream({"code": "B"})
+    git(world.repo, "switch", "--quiet", "--create", "other")
+    world.commit({"code": "other"})
+    git(world.repo, "switch", "--quiet", "main")
+    world.commit({"code": "mine"})
+    with pytest.raises(subprocess.CalledProcessError):
+        git(world.repo, "merge", "other")
+    await updated(world, target)
+    assert kept(world) == []

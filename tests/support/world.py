@@ -15,6 +15,7 @@ from daemon.engine import Engine
 from daemon.errors import RefNotFoundError, RefreshdError
 from daemon.head import Head
 from daemon.journal import Journal
+from daemon.keeper import Keeper
 from daemon.lock import MachineLock
 from daemon.machinery import Machinery
 from daemon.models import Update, UpdateRequest
@@ -240,6 +241,7 @@ class World:
             bad_targets=BadTargets(state / "bad-targets.json"),
             starts=Starts(state),
             head=Head(self.repo),
+            keeper=Keeper(self.repo),
             disk=self.disk,
             running_sha=running_sha,
             restart=self._count_restart,
