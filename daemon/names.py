@@ -1,12 +1,15 @@
 """Sets of paths as git prints them: sorted, with a NUL after each.
 
-A list of files is mostly the one of the last time, and then it is enough to compare bytes. Of 100,000 paths that takes
-a hundredth of the time of a set, and a tenth of its memory.
+A list of files is mostly the one of the last time but for a few, and then it is enough to compare bytes. Of 100,000
+paths that takes a twentieth of the time of sets, and a tenth of their memory.
 """
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+
+_FEW = 500  # paths; sets are quicker then
+_STEP = 1 << 12  # bytes
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,10 @@ class Names:
         return b"\0" not in path and b"\0" + path + b"\0" in b"\0" + self.joined
 
     def __sub__(self, others: "Names") -> frozenset[bytes]:
-        return frozenset() if self == others else self.paths - others.paths
+        if self == others or not self:
+            return frozenset()
+        few = _few_missing(self.joined, others.joined)
+        return self.paths - others.paths if few is None else few
 
     def plus(self, more: Collection[bytes]) -> "Names":
         """Both; `more` are not among these."""
@@ -52,6 +58,39 @@ class Names:
 
 def _joined(paths: Iterable[bytes]) -> Names:
     return Names(b"".join(path + b"\0" for path in paths))
+
+
+def _few_missing(ours: bytes, theirs: bytes) -> frozenset[bytes] | None:
+    """What theirs lacks. None where the two differ in more than a few paths."""
+    missing: list[bytes] = []
+    at, there = 0, 0
+    for _ in range(_FEW):
+        # to the first record that is not the same
+        agreed = ours.rfind(b"\0", at, at + _agreeing(ours, at, theirs, there)) + 1
+        at, there = max(agreed, at), there + max(agreed - at, 0)
+        if at == len(ours):
+            return frozenset(missing)
+        end, end_there = ours.index(b"\0", at) + 1, theirs.find(b"\0", there) + 1
+        if end_there and theirs[there:end_there] < ours[at:end]:
+            there = end_there
+        else:
+            missing.append(ours[at : end - 1])
+            at = end
+    return None
+
+
+def _agreeing(ours: bytes, at: int, theirs: bytes, there: int) -> int:
+    """Bytes that are the same from there on, found in steps that double and then halve."""
+    longest = min(len(ours) - at, len(theirs) - there)
+    length, step, grows = 0, _STEP, True
+    while step:
+        further = length + step
+        if further <= longest and ours[at + length : at + further] == theirs[there + length : there + further]:
+            length = further
+        else:
+            grows = False
+        step = step * 2 if grows else step // 2
+    return length
 
 
 NONE = Names()

@@ -23,7 +23,7 @@ from daemon.files import disk_full_named, write_atomically
 from daemon.git import Git
 from daemon.names import NONE, Names
 from daemon.sources.blame import blamed
-from daemon.sources.mount.looks import entries_of, index, looking_otherwise
+from daemon.sources.mount.looks import entries_of, index, looking_otherwise, without_age
 from daemon.tasks import together
 
 # nanoseconds: two seconds, since no file system that can be mounted counts in longer ticks, and the second that is cut
@@ -56,9 +56,7 @@ class Known:
 
     def doubtful(self, wanted: Names) -> frozenset[bytes]:
         """Those of them that have to be looked at."""
-        if wanted == self.names:
-            return self._doubted
-        return (wanted - self.names) | (wanted.paths & self._doubted)
+        return (wanted - self.names) | (self._doubted - (self.names - wanted))
 
     def awaits(self, path: bytes) -> bool:
         """Whether it only has to be found equal once more."""
@@ -126,6 +124,8 @@ class KnownFiles:
 
     def _read(self) -> Known | None:
         try:
+            for side in (self._mount, self._checkout):
+                without_age(side)
             content = self._list.read_bytes()
             magic, since, length, *digests = _HEAD.unpack_from(content)
         except (OSError, struct.error):

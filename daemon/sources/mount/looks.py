@@ -3,7 +3,6 @@
 It asks the system about each of them in C and with threads, in a third of the time that Python takes.
 """
 
-import asyncio
 import hashlib
 import os
 import stat
@@ -62,17 +61,20 @@ def entries_of(content: bytes, paths: Iterable[bytes]) -> dict[bytes, bytes]:
     return found
 
 
+def without_age(index: Path) -> None:
+    """Git doubts what is not older than its index and would read it, through the user's own filters."""
+    os.utime(index, (0, 0))
+
+
 async def looking_otherwise(folder: Path, index: Path, *, limit: float) -> frozenset[bytes] | None:
-    """Of the files in an index, which lies in an empty repository, those of `folder` that are not as they were.
+    """Of the files in an index without age, which lies in an empty repository, those that are not as they were.
 
     No content is read. None where git could not look at all of them. Raises CommandTimeoutError after `limit` seconds.
     """
     git = Git(folder=folder, git_dir=index.parent, index=index, timeout=limit, config=_CONFIG)
     try:
-        # git doubts what is not older than its index and would read it, through the user's own filters
-        await asyncio.to_thread(os.utime, index, (0, 0))
         told = await git("diff-files", "--name-only", "-z")
-    except (OSError, CommandFailedError):
+    except CommandFailedError:
         return None
     # a file that git cannot look at is left out and complained about
     return None if told.stderr else frozenset(told.stdout.split(b"\0")[:-1])

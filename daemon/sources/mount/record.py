@@ -4,7 +4,6 @@ An undo brings removed files back and knows nothing of this record. So it holds 
 again as it was came from the undo, any other of that name is somebody's own.
 """
 
-import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,15 +27,8 @@ class RecordFile:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    async def read(self) -> Record:
+    def read(self) -> Record:
         """Empty where there is none yet."""
-        return await asyncio.to_thread(self._read)
-
-    async def write(self, record: Record) -> None:
-        """Durable when it returns. Raises NoSpaceError."""
-        await asyncio.to_thread(self._write, record)
-
-    def _read(self) -> Record:
         try:
             content = b"\0" + self._path.read_bytes()
         except FileNotFoundError:
@@ -45,7 +37,8 @@ class RecordFile:
         copied = _REMOVED.sub(b"", content).replace(b"\0+", b"\0")
         return Record(copied=Names(copied[1:]), removed={path: content for content, _, path in removed})
 
-    def _write(self, record: Record) -> None:
+    def write(self, record: Record) -> None:
+        """Durable when it returns. Raises NoSpaceError."""
         with disk_full_named(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
         removed = Names.of(b"-" + content + b" " + path for path, content in record.removed.items())

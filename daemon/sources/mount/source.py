@@ -130,15 +130,14 @@ class MountSource:
         listing = await look_at(host, entries, known, tracked_here=committed)
         if not listing.files:
             raise MountError(path=str(self._mount), reason="it is not empty and yet git lists no file in it")
-        difference = await asyncio.to_thread(self._differ, host.folder, checkout.folder, listing, known)
-        record = await self._record.read()
-        leaving = await asyncio.to_thread(_leaving, record, checkout.folder, listing.files, committed)
-        return listing, Work(files=listing.files, difference=difference, leaving=leaving, record=record)
+        return listing, await asyncio.to_thread(self._work, host.folder, checkout.folder, listing, known, committed)
 
-    def _differ(self, mount: Path, checkout: Path, listing: Listing, known: Known) -> Difference:
+    def _work(self, mount: Path, checkout: Path, listing: Listing, known: Known, committed: Names) -> Work:
         difference = compare(mount, checkout, listing.doubtful, known)
         self._known.write(known, listing.files, difference.learned, difference.proven)
-        return difference
+        record = self._record.read()
+        leaving = _leaving(record, checkout, listing.files, committed)
+        return Work(files=listing.files, difference=difference, leaving=leaving, record=record)
 
     async def _copy(self, copier: Copier, checkout: Repository, work: Work) -> Paths:
         """Returns what it touched. Files may vanish from the mount meanwhile: the record says what is true in the end.
@@ -161,7 +160,7 @@ class MountSource:
             touched |= work.touches
         after = Record(copied=work.files, removed=removed)
         if after != work.record:
-            await self._record.write(after)
+            await asyncio.to_thread(self._record.write, after)
         return touched
 
     async def _remove(self, checkout: Repository, work: Work) -> None:
@@ -169,7 +168,7 @@ class MountSource:
         before = work.record
         record = Record(copied=before.copied.plus(work.files - before.copied), removed=before.removed)
         if record != before:
-            await self._record.write(record)
+            await asyncio.to_thread(self._record.write, record)
         # to its end even if the update is cancelled: the undo must not meet it
         await uncancelled(asyncio.to_thread(remove, checkout.folder, work.leaving))
 
@@ -177,6 +176,8 @@ class MountSource:
 def _leaving(record: Record, checkout: Path, files: Names, committed: Names) -> Mapping[bytes, bytes]:
     """What is here and has to go when `files` come, with its content ids."""
     owned = (record.copied - files) | (committed - files)
+    # once more: comparing lists relies on their order, and a record may be damaged
+    owned = owned and owned - files.paths
     removed = record.removed.keys() - files.paths if record.removed else frozenset()
     found = contents(checkout, owned | removed)
     return {path: content for path, content in found.items() if path in owned or record.removed[path] == content}
