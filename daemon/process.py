@@ -31,6 +31,7 @@ TERM_GRACE = 3.0  # seconds between TERM and KILL; git removes its lock files in
 _SECRETS = ("GITHUB_TOKEN", "GITHUB_ACCESS_TOKEN")
 _OURS = "REFRESHD_"
 _MARK = "STARTED_BY_REFRESHD"
+_own_marks: dict[int, str] = {}  # by process id, for a fork is another process
 _START_TIME = 19  # of the fields after the name
 _MISLEADING = ("GIT_", "PYTHON", "NODE_ENV", "VIRTUAL_ENV", "UV_PROJECT", "S6_FD")
 _HARMLESS_GIT = ("GIT_SSL_", "GIT_HTTP_", "GIT_PROXY_")
@@ -140,7 +141,7 @@ async def run(command: Command) -> Result:
 async def _start(
     command: Command, stdin: IO[bytes], stdout: IO[bytes], stderr: IO[bytes]
 ) -> asyncio.subprocess.Process:
-    env = await asyncio.to_thread(_environment, command)
+    env = {**inherited_environment(os.environ), **command.env, _MARK: await _own_mark()}
     try:
         return await asyncio.create_subprocess_exec(
             *command.argv,
@@ -152,15 +153,19 @@ async def _start(
             pass_fds=command.pass_fds,
             start_new_session=True,
         )
-    except (FileNotFoundError, PermissionError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        # of a missing folder to run in the system says what it says of a missing program
+        if not await asyncio.to_thread(command.cwd.is_dir):
+            raise CheckoutError(path=str(command.cwd), reason="there is no such folder") from error
         raise ToolMissingError(tool=os.fsdecode(command.argv[0])) from None
 
 
-def _environment(command: Command) -> dict[str, str]:
-    """Raises CheckoutError where the folder to run in is missing: otherwise it would look as if the program was."""
-    if not command.cwd.is_dir():
-        raise CheckoutError(path=str(command.cwd), reason="there is no such folder")
-    return {**inherited_environment(os.environ), **command.env, _MARK: _identity(str(os.getpid())) or ""}
+async def _own_mark() -> str:
+    """What names this process, read once: a thread that reads it takes longer than the rest of a child's start."""
+    pid = os.getpid()
+    if pid not in _own_marks:
+        _own_marks[pid] = await asyncio.to_thread(_identity, str(pid)) or ""
+    return _own_marks[pid]
 
 
 def _memory_file(name: str) -> IO[bytes]:
