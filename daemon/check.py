@@ -90,10 +90,16 @@ class Checker:
         self._timeout = timeout
         self._patience = patience
         self._warm: _Warm | None = None
+        self._own_ids: Mapping[str, str] | None = None
+
+    async def foresee(self) -> None:
+        """Reads what the next `warm` compares, while there is time. Should that change, `check` will know."""
+        self._own_ids = await self._own.ids() if self._own else None
 
     async def warm(self, tree: Tree) -> None:
         """Starts a child for the next `check`, if the daemon of `tree` has to be tried."""
-        if self._warm is None and not (self._own and await self._own.is_in(tree)):
+        ids, self._own_ids = self._own_ids, None
+        if self._warm is None and not (self._own and await self._own.is_in(tree, ids)):
             self._warm = _Warm(self._warm_command)
 
     def begin(self) -> None:

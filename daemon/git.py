@@ -97,11 +97,11 @@ def some(paths: Collection[bytes]) -> str:
     return f"{named} and {len(paths) - NAMED} more" if len(paths) > NAMED else named
 
 
-def parse_name_status(output: bytes) -> Changes:
-    """The output of `--name-status -z`: status, name, status, name, and so on."""
+def parse_changes(output: bytes) -> Changes:
+    """The output of `--name-status -z`: status, name, and so on; or of `--raw -z`, with more before each status."""
     fields = output.split(b"\0")
     pairs = list(zip(fields[0:-1:2], fields[1::2], strict=False))
-    kinds = [{b"A": "A", b"D": "D"}.get(status[:1], "M") for status, _ in pairs]
+    kinds = [{b"A": "A", b"D": "D"}.get(status.rpartition(b" ")[2][:1], "M") for status, _ in pairs]
     return Changes(
         added=kinds.count("A"),
         changed=kinds.count("M"),

@@ -29,21 +29,30 @@ class OwnCode:
         """Whether the disk holds what this process has imported."""
         return await asyncio.to_thread(look, self.repo, self.code_dir) == self
 
-    async def is_in(self, tree: Tree) -> bool:
-        """Whether that tree has the same daemon, file by file."""
-        prefix = f"{(self.code_dir / _PACKAGE).as_posix()}/"
-        theirs = await tree.find(lambda path: path.startswith(prefix), below=prefix)
-        # first: of a daemon that somebody changed or removed in the meantime nothing has to be read
-        if not await self.unchanged():
-            return False
-        try:
-            return await asyncio.to_thread(self._ids, prefix) == theirs
-        except OSError:
-            return False  # changed since
+    async def is_in(self, tree: Tree, ids: Mapping[str, str] | None = None) -> bool:
+        """Whether that tree has the same daemon, file by file. `ids`: what was asked for a while ago."""
+        # first: of a daemon that somebody changed or removed in the meantime nothing has to be looked for
+        ours = ids or await self.ids()
+        return ours is not None and ours == await tree.find(
+            lambda path: path.startswith(self._prefix), below=self._prefix
+        )
 
-    def _ids(self, prefix: str) -> dict[str, str]:
+    async def ids(self) -> Mapping[str, str] | None:
+        """Of its files, by their paths in the checkout; None once the disk holds something else."""
+        if not await self.unchanged():
+            return None
+        try:
+            return await asyncio.to_thread(self._ids)
+        except OSError:
+            return None  # changed since
+
+    @property
+    def _prefix(self) -> str:
+        return f"{(self.code_dir / _PACKAGE).as_posix()}/"
+
+    def _ids(self) -> dict[str, str]:
         package = self.repo / self.code_dir / _PACKAGE
-        return {prefix + name: blob_id((package / name).read_bytes()) for name in self.files}
+        return {self._prefix + name: blob_id((package / name).read_bytes()) for name in self.files}
 
 
 def look(repo: Path, code_dir: Path) -> OwnCode | None:

@@ -10,11 +10,12 @@ from daemon.errors import BadTargetError, NoSpaceError, RefreshdError, StateLoop
 from daemon.installers import Installer
 from daemon.log import get_logger
 from daemon.machinery import Machinery, short
+from daemon.meanwhile import Meanwhile
 from daemon.models import Plan, Preserved, Update, problem_of
 from daemon.permission import Permission
 from daemon.refs import Ref
-from daemon.snapshots import Look, Snapshot
-from daemon.sources import EditedSinceError, Paths, Source, Staged
+from daemon.snapshots import Draft, Foreseen, Snapshot
+from daemon.sources import AsksRemote, EditedSinceError, Paths, Source, Staged
 from daemon.sources.snapshot import SnapshotTree
 from daemon.states import Event, State
 from daemon.tasks import together
@@ -78,8 +79,8 @@ class Pipeline:
         await journal.advance(update.id, Event.BEGIN, from_commit=head)
         await self._m.disk.require()
         await source.prepare()
-        staged = await source.stage(ref)
-        work, look = await together(self._compare(staged), self._look(staged, head))
+        staged, foreseen = await self._stage(update.id, source, ref, head)
+        work, draft = await together(self._compare(staged), self._look(staged, head, foreseen))
         facts = {"to_commit": staged.commit, "ref": staged.ref, "notes": list(staged.notes)}
         if work.plan(ref, source.name, head).nothing_to_do:
             message = f"already at {short(staged.commit)}, nothing to do"
@@ -89,13 +90,13 @@ class Pipeline:
         await self._refuse_bad_target(update, staged.commit)
         if permission and staged.commit:
             await permission.require(staged.commit)
-            look = None
+            draft = None
         for installer, _ in work.installs:
             await installer.stage(staged.tree)
-            look = None
+            draft = None
         # without one the snapshot looks itself: a remote or a registry may have taken minutes, in which somebody worked
         await self._m.disk.require(Need(self._m.snapshots.folder, await self._m.snapshots.space()))
-        snapshot = await self._m.snapshots.take(f"before update {update.id}", update=update.id, head=head, look=look)
+        snapshot = await self._m.snapshots.take(_label(update.id), update=update.id, head=head, draft=draft)
         kept = await self._keep_what_has_no_name(update, head, snapshot)
         ended = await self._m.undo.prepare(
             update.id, snapshot, installed=await self._installed(), submodules=staged.submodules
@@ -107,13 +108,31 @@ class Pipeline:
         await self._mutate(update.id, work, source, snapshot)
         return True
 
-    async def _look(self, staged: Staged, head: str | None) -> Look | None:
+    async def _stage(
+        self, update_id: str, source: Source, ref: Ref, head: str | None
+    ) -> tuple[Staged, Foreseen | None]:
+        """While a remote is asked, what comes next is made ready, as far as it is not touched meanwhile."""
+
+        async def foresee() -> Foreseen | None:
+            foreseen, _ = await together(
+                self._m.snapshots.foresee(_label(update_id), update=update_id, head=head), self._m.checker.foresee()
+            )
+            return foreseen
+
+        meanwhile = Meanwhile(foresee)
+        try:
+            asked = source.telling(meanwhile.begin) if isinstance(source, AsksRemote) else source
+            return await asked.stage(ref), await meanwhile.result()
+        finally:
+            await meanwhile.end()
+
+    async def _look(self, staged: Staged, head: str | None, foreseen: Foreseen | None) -> Draft | None:
         """At the checkout, for the snapshot; and the daemon that comes gets a child that will try it."""
         if staged.current:
             return None
         await self._m.disk.require(Need(self._m.snapshots.folder, await self._m.snapshots.space()))
-        look, _ = await together(self._m.snapshots.look(head), self._m.checker.warm(staged.tree))
-        return look
+        draft, _ = await together(self._m.snapshots.look(head, foreseen), self._m.checker.warm(staged.tree))
+        return draft
 
     async def _mutate(self, update_id: str, work: Work, source: Source, before: Snapshot) -> None:
         journal = self._m.journal
@@ -121,8 +140,7 @@ class Pipeline:
         if not work.installs:
             # the new code is complete: it is imported while what changed is found out
             self._m.checker.begin()
-        tree = await self._m.snapshots.tree_after(before, touched)
-        changes = await self._m.snapshots.changes(before.tree, tree)
+        tree, changes = await self._m.snapshots.after(before, touched, work.staged.step)
         await journal.advance(update_id, Event.APPLIED, tree=tree, changes=changes.snake(), notes=notes)
         notes = []
         for installer, fingerprint in work.installs:
@@ -146,7 +164,7 @@ class Pipeline:
             return await source.apply(work.staged, pristine=before.pristine), []
         except EditedSinceError:
             # only the times of files may be others, or HEAD elsewhere
-            if not await self._m.snapshots.edited(before.tree):
+            if not await self._m.snapshots.trees.edited(before.tree):
                 return await source.apply(work.staged), []
             kept = await self._m.snapshots.take(f"edited while update {update_id} began", update=update_id)
             note = f"edits made while the update began: refreshd snapshots restore {short(kept.commit)} PATH"
@@ -214,7 +232,7 @@ class Pipeline:
         if update.tree is None:
             return []
         try:
-            if not await self._m.snapshots.edited(update.tree):
+            if not await self._m.snapshots.trees.edited(update.tree):
                 return []
             kept = await self._m.snapshots.take(f"before undoing update {update.id}", update=update.id)
         except RefreshdError as error:
@@ -251,6 +269,10 @@ class Pipeline:
         except RefreshdError as error:
             log.warning("dependencies of before are not ours to put back", installer=installer.name, error=str(error))
             return (f"the dependencies that were there were not installed by refreshd, and {error}",)
+
+
+def _label(update_id: str) -> str:
+    return f"before update {update_id}"
 
 
 def _preserved(snapshot: Snapshot) -> dict[str, object] | None:

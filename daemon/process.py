@@ -164,7 +164,8 @@ async def _own_mark() -> str:
     """What names this process, read once: a thread that reads it takes longer than the rest of a child's start."""
     pid = os.getpid()
     if pid not in _own_marks:
-        _own_marks[pid] = await asyncio.to_thread(_identity, str(pid)) or ""
+        mark = await asyncio.to_thread(_identity, str(pid))
+        _own_marks[pid] = mark or ""
     return _own_marks[pid]
 
 

@@ -64,7 +64,7 @@ class Shelf:
         first = (await self._kept.find(a)).id
         if b != NOW:
             second = (await self._kept.find(b)).id
-            return SnapshotDiff(a=first, b=second, changes=await self._snapshots.changes(first, second))
+            return SnapshotDiff(a=first, b=second, changes=await self._snapshots.trees.changes(first, second))
         async with self._engine.idle("look at the checkout"):
             return SnapshotDiff(a=first, b=NOW, changes=await self._until_now(first))
 
@@ -81,15 +81,15 @@ class Shelf:
         permission = self._permission.with_token(git_token)
         async with self._engine.idle("restore a snapshot"):
             kept = await self._kept.find(snapshot_id)
-            names = None if paths is None else selected(await self._snapshots.names(kept.id), paths)
+            names = None if paths is None else selected(await self._snapshots.trees.names(kept.id), paths)
             head = await self._head.read()
             if kept.head not in {None, head}:
                 await self._require_allowed(permission, kept, names)
             before = await self._snapshots.take(f"before restoring {short(kept.id)}", head=head)
-            tree = await self._snapshots.tree_of(kept.id)
+            tree = await self._snapshots.trees.of(kept.id)
             if tree is None:  # taking one may have found out that the repository is damaged
                 raise NotFoundError(what=f"snapshot {snapshot_id!r}")
-            await (self._snapshots.restore(tree) if names is None else self._snapshots.restore_files(tree, names))
+            await (self._snapshots.restore(tree) if names is None else self._snapshots.trees.restore_files(tree, names))
             changes = await self._until_now(before.tree)
         log.info("files restored from a snapshot", snapshot=kept.id, before=before.commit, files=changes.total)
         return Restored(id=kept.id, before=before.commit, changes=changes)
@@ -105,7 +105,7 @@ class Shelf:
 
     async def _edited(self, kept: KeptSnapshot) -> frozenset[bytes]:
         try:
-            return await self._snapshots.edited_since(kept.head or "", kept.id)
+            return await self._snapshots.trees.edited_since(kept.head or "", kept.id)
         except CommandFailedError:  # as below
             return frozenset()
 
@@ -151,12 +151,12 @@ class Shelf:
         if kept.head is None:
             return None
         try:
-            return await self._snapshots.changed_since(kept.head, kept.id)
+            return await self._snapshots.trees.changed_since(kept.head, kept.id)
         except CommandFailedError:  # the commit of then is not in the checkout any more
             return None
 
     async def _until_now(self, before: str) -> Changes:
-        return await self._snapshots.changes(before, await self._snapshots.tree())
+        return await self._snapshots.trees.changes(before, await self._snapshots.tree())
 
     async def _needed(self) -> set[str]:
         """What the last update goes back to, however it ended, and each that has not ended or may yet be undone."""

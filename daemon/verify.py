@@ -44,12 +44,12 @@ async def _compare_files(machinery: Machinery, update: Update) -> list[str]:
     if update.snapshot is None or update.tree is None:
         return []
     try:
-        if not await snapshots.edited(update.tree):
+        if await snapshots.trees.reached(update.snapshot, update.tree) or not await snapshots.trees.edited(update.tree):
             return []
         now = await snapshots.tree()
-        changed = await snapshots.differing(update.snapshot, update.tree)
-        edited = changed & await snapshots.differing(update.tree, now)
-        if edited and not changed & await snapshots.differing(update.snapshot, now):
+        changed = await snapshots.trees.differing(update.snapshot, update.tree)
+        edited = changed & await snapshots.trees.differing(update.tree, now)
+        if edited and not changed & await snapshots.trees.differing(update.snapshot, now):
             raise VerifyError(reason=f"{some(edited)} and all else that it changed is what it was before")
     except CommandFailedError as error:
         # a repository of snapshots that cannot be read says nothing of the checkout

@@ -1,6 +1,7 @@
 """Nothing is lost: what updates find in the checkout, by content, in a repository of its own."""
 
-from daemon.snapshots.passed_over import Look
+from daemon.snapshots.foresight import Foreseen
+from daemon.snapshots.look import Draft
 from daemon.snapshots.store import Snapshot, Snapshots
 
-__all__ = ["Look", "Snapshot", "Snapshots"]
+__all__ = ["Draft", "Foreseen", "Snapshot", "Snapshots"]

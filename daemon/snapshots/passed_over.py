@@ -6,18 +6,9 @@ differs from it; listing what is tracked and ignored would look at every file.
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from daemon.git import Git
-
-
-@dataclass(frozen=True)
-class Look:
-    """A tree of the checkout. Such files may be missing in it where `staged` says how the index differs from HEAD."""
-
-    tree: str
-    staged: bytes | None = None
 
 
 async def ignored(checkout: Git) -> frozenset[bytes]:

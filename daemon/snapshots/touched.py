@@ -20,10 +20,16 @@ def tells_all(names: Collection[bytes]) -> bool:
 
 async def tree_with(git: Git, names: Collection[bytes]) -> str | None:
     """The tree of the index with these files as they are now, None where git cannot take them one by one."""
+    return (await git("write-tree")).text if await put_in_index(git, names) else None
+
+
+async def put_in_index(git: Git, names: Collection[bytes]) -> bool:
+    """These files as they are now. False where git cannot take them one by one."""
+    if not names:
+        return True
     words = ("update-index", "--add", "--remove", "--replace", "-z", "--stdin")
     done = await git(*words, stdin=b"".join(name + b"\0" for name in sorted(names)), ok_codes=range(256))
     if done.code:
         # a link in place of a folder, for one
         log.info("files that were touched need a look at the whole tree", output=done.tail)
-        return None
-    return (await git("write-tree")).text
+    return not done.code

@@ -4,12 +4,13 @@ The engine owns the order, the snapshot and the undo: a source that raises from 
 state, and the engine puts it back.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from pydantic import SecretStr
 
+from daemon.difference import Difference
 from daemon.errors import BadRequestError
 from daemon.models import Changes
 from daemon.refs import Ref
@@ -28,6 +29,7 @@ class Staged:
 
     `commit` is the id that HEAD will name, None where the source knows none (a mount without git).
     `current` says that the checkout holds exactly this already: applying it would change nothing.
+    `step` is what is committed between HEAD and `commit`, where the source knows of nothing else that it changes.
     `submodules` are the paths of those that applying will check out.
     `notes` are sentences for the caller: what could not be known, what differs from what was asked.
     """
@@ -37,6 +39,7 @@ class Staged:
     tree: Tree
     current: bool
     changes: Changes | None = None
+    step: Difference | None = None
     submodules: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
@@ -77,6 +80,14 @@ def with_token(source: Source | None, token: SecretStr) -> Source:
     if not isinstance(source, TakesToken):
         raise BadRequestError(reason="a git token is of no use here: the code does not come from a git remote")
     return source.with_token(token)
+
+
+@runtime_checkable
+class AsksRemote(Protocol):
+    """A source that waits for a remote, unless everything is here already."""
+
+    def telling(self, asking: Callable[[], None]) -> Source:
+        """Another one like it, which calls `asking` each time before it waits. It must not fail and not wait."""
 
 
 @runtime_checkable

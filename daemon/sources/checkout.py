@@ -21,7 +21,7 @@ OFFLINE = {"GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
 # prints what is modified
 UNMODIFIED = ("status", "--porcelain", "-z", "--untracked-files=no", "--ignore-submodules=untracked", "--no-renames")
 
-_DIFFERENCE = ("diff-tree", "-r", "-z", "--no-renames", "--ignore-submodules=none", "--name-status")
+_DIFFERENCE = ("diff-tree", "-r", "-z", "--no-renames", "--ignore-submodules=none", "--raw", "--no-abbrev")
 _KIND = ("--is-bare-repository", "--is-inside-work-tree", "--is-shallow-repository")
 _PLACE = ("--path-format=absolute", "--git-dir", "--git-common-dir")
 _HEAD = ("HEAD^{commit}", "--symbolic-full-name", "HEAD")
@@ -123,8 +123,14 @@ class Repository:
         found = await self.git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", ok_codes=(0, 1, 128))
         return found.text if found.code == 0 else None
 
+    async def peeled_with_tree(self, name: str) -> tuple[str, str] | None:
+        """The same, and the id of its tree, which may itself be missing in a partial clone."""
+        found = await self.git("rev-list", "--no-walk", "--format=%T", f"{name}^{{commit}}", ok_codes=(0, 128))
+        commit, _, tree = found.text.removeprefix("commit ").partition("\n")
+        return (commit, tree) if tree else None
+
     async def difference(self, commit: str) -> bytes:
-        """The committed one, from HEAD to `commit`: status, name, status, name, and so on, each with a NUL after it."""
+        """The committed one, from HEAD to `commit`: facts, name, facts, name, and so on, each with a NUL after it."""
         before = self.head or _EMPTY_TREE[len(commit)]
         return (await self.git(*_DIFFERENCE, before, commit)).stdout
 

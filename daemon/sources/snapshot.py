@@ -54,7 +54,7 @@ class SnapshotSource:
         """Raises NothingToRollBackError for a snapshot that is not kept any more, DamagedSnapshotError."""
         tree = await self._tree()
         now = await self._snapshots.tree()
-        await self._snapshots.read(now, tree)
+        await self._snapshots.trees.read(now, tree)
         head = (await self._git("rev-parse", "--verify", "--quiet", "HEAD^{commit}", ok_codes=(0, 1))).text
         return Staged(
             commit=self._update.from_commit,
@@ -90,7 +90,7 @@ class SnapshotSource:
             await self._snapshots.restore(tree)
 
     async def _tree(self) -> str:
-        tree = await self._snapshots.tree_of(self._update.snapshot) if self._update.snapshot else None
+        tree = await self._snapshots.trees.of(self._update.snapshot) if self._update.snapshot else None
         if tree is None:
             raise NothingToRollBackError(update=self._update.id, reason="the snapshot before it is not kept any more")
         return tree

@@ -478,7 +478,7 @@ class TestPartialClones:
 
 
 def test_the_kinds_of_refs_all_have_a_hint() -> None:
-    from daemon.sources.git.source import _HINTS
+    from daemon.sources.git.locate import _HINTS
 
     assert set(_HINTS) == set(RefKind)
 
@@ -507,3 +507,21 @@ class TestFilesThatGitWasToldNotToLookAt:
         await lab.refresh("main")
         assert (lab.checkout.read("code"), lab.checkout.read("other")) == ("three\n", "mine\n")
         assert lab.checkout.git("ls-files", "-v", "other") == "S other"
+
+
+class TestWaitingForTheRemote:
+    async def test_it_is_told_while_the_remote_is_asked(self, lab: GitLab) -> None:
+        commit = lab.publish({"code": "two\n"})
+        told: list[int] = []
+        await lab.source().telling(lambda: told.append(len(lab.server.requests))).stage(parse_ref(commit))
+        assert told == [0]
+        assert lab.server.requests
+
+    async def test_what_is_here_already_is_nothing_to_wait_for(self, lab: GitLab) -> None:
+        lab.checkout.git("checkout", "--quiet", "--detach")
+
+        def told() -> None:
+            raise AssertionError("it was told to wait")
+
+        staged = await lab.source().telling(told).stage(parse_ref(lab.checkout.head))
+        assert (staged.current, lab.server.requests) == (True, [])

@@ -29,14 +29,14 @@ def snapshots(repo: Path, tmp_path: Path) -> Snapshots:
 async def taken(snapshots: Snapshots, repo: Path) -> Snapshot:
     """As an update does it: a look, and then the snapshot."""
     head = git(repo, "rev-parse", "HEAD")
-    snapshot = await snapshots.take("before", head=head, look=await snapshots.look(head))
+    snapshot = await snapshots.take("before", head=head, draft=await snapshots.look(head))
     # without a commit to compare with git lists all of them
     assert await snapshots.tree() == snapshot.tree
     return snapshot
 
 
 async def names(snapshots: Snapshots, snapshot: Snapshot) -> set[bytes]:
-    return set(await snapshots.names(snapshot.tree)) - {b".gitignore", b"code"}
+    return set(await snapshots.trees.names(snapshot.tree)) - {b".gitignore", b"code"}
 
 
 async def test_a_committed_file_that_is_ignored_is_kept_with_its_edit(snapshots: Snapshots, repo: Path) -> None:

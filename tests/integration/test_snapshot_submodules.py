@@ -112,7 +112,7 @@ async def test_the_record_names_them_and_the_snapshot_holds_them_but_not_what_is
     assert record.preserved.files == ("M vendor/lib/inner/deep", "M vendor/lib/lib", "A vendor/lib/new")
     assert machine.kept(record, "vendor/lib/lib") == "edited\r"
     assert machine.kept(record, "vendor/lib/inner/deep") == "edited\r"
-    assert b"vendor/lib/x.log" not in await machine.snapshots.names(record.snapshot or "")
+    assert b"vendor/lib/x.log" not in await machine.snapshots.trees.names(record.snapshot or "")
     assert (machine.repo / "vendor/lib/lib").read_bytes() == b"2\n"
 
 
@@ -128,8 +128,8 @@ async def test_one_file_can_be_taken_out_again(machine: Machine) -> None:
     await machine.with_submodule()
     machine.edit()
     record = await machine.update(machine.moved())
-    tree = await machine.snapshots.tree_of(record.snapshot or "")
-    await machine.snapshots.restore_files(tree or "", [b"vendor/lib/inner/deep"])
+    tree = await machine.snapshots.trees.of(record.snapshot or "")
+    await machine.snapshots.trees.restore_files(tree or "", [b"vendor/lib/inner/deep"])
     assert (machine.repo / "vendor/lib/inner/deep").read_bytes() == EDITED
     assert (machine.repo / "vendor/lib/lib").read_bytes() == b"2\n"
 
@@ -192,6 +192,6 @@ async def test_rules_of_their_own_repository_keep_files_out(machine: Machine) ->
         path = machine.repo / "vendor/lib" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("x")
-    names = set(await machine.snapshots.names(await machine.snapshots.tree()))
+    names = set(await machine.snapshots.trees.names(await machine.snapshots.tree()))
     kept = {name for name in names if name.endswith((b"anywhere", b"top-only"))}
     assert kept == {b"vendor/lib/sub/top-only", b"vendor/lib/sub/anywhere"}

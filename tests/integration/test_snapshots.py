@@ -22,7 +22,8 @@ from daemon.server.serve import serve
 from daemon.settings import Settings
 from daemon.snapshots import broken
 from daemon.snapshots.kept import Kept
-from daemon.snapshots.store import _AUTHOR, Snapshots
+from daemon.snapshots.repository import _AUTHOR
+from daemon.snapshots.store import Snapshots
 from daemon.states import Event, State
 from daemon.supervisor import ExitCode
 from daemon.trees import blob_id
@@ -65,7 +66,7 @@ async def test_the_list_is_newest_first_by_order_and_not_by_the_clock(
     snapshots, taken = snapshots_of(machine), []
     for year in (2030, 2001, 2020):
         clock = {"GIT_COMMITTER_DATE": f"{year}-01-02T03:04:05Z"}
-        monkeypatch.setattr("daemon.snapshots.store._AUTHOR", {**_AUTHOR, **clock})
+        monkeypatch.setattr("daemon.snapshots.repository._AUTHOR", {**_AUTHOR, **clock})
         taken.append((await snapshots.take(f"in {year}")).commit)
     listed = (await machine.get(API)).json["snapshots"]
     assert [one["id"] for one in listed] == taken[::-1]
@@ -267,7 +268,7 @@ async def test_the_newest_are_kept_and_what_only_the_others_held_is_gone(world: 
     kept = kept_of(world, keep=2)
     assert await kept.prune(protected=()) == 3
     assert [one.id for one in await kept.all()] == ids[:2:-1]
-    assert await world.machinery.snapshots.tree_of(ids[0]) is None
+    assert await world.machinery.snapshots.trees.of(ids[0]) is None
     assert await kept.damage() == ""
     assert await kept.prune(protected=()) == 0
     assert (await world.machinery.snapshots.take("after")).tree
@@ -298,7 +299,7 @@ async def test_the_first_snapshot_is_one_pack_and_gives_its_space_back_too(world
     first = await world.machinery.snapshots.take("first")
     packs = list((world.machinery.snapshots.folder / "objects" / "pack").glob("*.pack"))
     assert [path.stat().st_size > 500_000 for path in packs] == [True]
-    assert b"noise-4" in await world.machinery.snapshots.names(first.commit)
+    assert b"noise-4" in await world.machinery.snapshots.trees.names(first.commit)
     for number in range(1, 5):
         (world.repo / f"noise-{number}").unlink()
     second = await world.machinery.snapshots.take("second")
@@ -333,7 +334,7 @@ async def test_a_large_file_is_stored_at_once_and_as_it_is(world: World) -> None
     taken = await world.machinery.snapshots.take("large")
     assert 5_000_000 < await kept_of(world)._size() < 5_500_000
     (world.repo / "zeros").write_bytes(b"other")
-    await world.machinery.snapshots.restore_files(taken.tree, [b"zeros"])
+    await world.machinery.snapshots.trees.restore_files(taken.tree, [b"zeros"])
     assert (world.repo / "zeros").read_bytes() == bytes(5_000_000)
 
 
@@ -429,7 +430,7 @@ async def test_a_damaged_repository_is_put_aside_and_the_update_goes_on(
     assert any("damaged" in note and "snapshots.broken-1" in note for note in update.notes)
     assert (snapshots.folder.parent / "snapshots.broken-1").is_dir()
     assert update.snapshot
-    assert b"mine" in await snapshots.names(update.snapshot)
+    assert b"mine" in await snapshots.trees.names(update.snapshot)
     assert await kept_of(world).damage() == ""
 
 
@@ -512,12 +513,11 @@ async def test_a_full_disk_while_a_snapshot_is_taken_leaves_the_old_state(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = world.upstream({"code": "B"})
-    snapshots = world.machinery.snapshots
 
     async def full(*_: object) -> None:
         raise CommandFailedError(command="git add", exit_code=1, detail="error: file write: No space left on device")
 
-    monkeypatch.setattr(snapshots, "_add_all", full)
+    monkeypatch.setattr("daemon.snapshots.look._add_all", full)
     update = await world.update(target)
     assert update.error
     assert (update.state, update.error.code) == (State.FAILED, "no_space")

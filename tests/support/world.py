@@ -121,6 +121,9 @@ class FakeChecker(Checker):
     def __init__(self) -> None:
         self.error: RefreshdError | None = None
 
+    async def foresee(self) -> None:
+        return
+
     async def warm(self, tree: Tree) -> None:
         assert not await tree.find(lambda _: False)
 

@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from daemon.errors import (
@@ -59,7 +59,10 @@ class Deadline:
 
 @dataclass(frozen=True, kw_only=True)
 class Remote:
-    """`name` is that of the repository's configuration, where it has one; `asked` is what the caller asked for."""
+    """`name` is that of the repository's configuration, where it has one; `asked` is what the caller asked for.
+
+    `asking` is called before each question to it.
+    """
 
     repository: Repository
     url: str
@@ -67,6 +70,7 @@ class Remote:
     credentials: Credentials
     deadline: Deadline
     asked: str
+    asking: Callable[[], None] = lambda: None
 
     async def fetch(self, source: str, *, depth: int | None = None) -> None:
         """Leaves the commit, tag or ref `source`, a full name or a full id, in FETCHED.
@@ -122,6 +126,7 @@ class Remote:
                 pass_fds=answer.pass_fds,
                 secrets=answer.secrets,
             )
+            self.asking()
             try:
                 return await self.repository.locks.guarded(
                     lambda: git(*words, "--end-of-options", target, *arguments, stdin=stdin)
