@@ -34,7 +34,7 @@ class Trees:
         git = await self._repository.git_with_checkout()
         # a new file that the index does not have would look like one that is gone
         unknown = (await git("diff-index", "--cached", "-z", "--no-renames", "--name-only", tree)).stdout
-        await put_in_index(git, unknown.split(b"\0")[:-1])
+        await put_in_index(self._git(), unknown.split(b"\0")[:-1])
         words = ("diff", "--quiet", "--no-ext-diff", "--no-renames", "--ignore-submodules", tree)
         return bool((await git(*words, ok_codes=(0, 1))).code)
 
