@@ -100,7 +100,7 @@ trust_checkout() { # USER HOME
 }
 
 prepare_folder() { # NAME FOLDER
-  if mkdir -p "$2" && probe=$(mktemp "$2/.probe.XXXXXX"); then
+  if mkdir -p "$2" && probe=$(mktemp "$2/.probe.XXXXXX" 2>/dev/null); then
     rm -f "$probe"
   else
     refuse "$2 ($1) is not writable for user $(id -u); change its owner or name another folder"

@@ -23,6 +23,8 @@ from daemon.process import Command, run
 
 STEP_TIMEOUT = 60.0  # seconds
 
+_ADVICE = "have the service manager answer this user, or have something else run what `refreshd install --print` shows"
+
 # by these the listener finds engine, folder and token; secrets themselves are not written into files of others
 _PASSED = (
     "DOCKER_HOST",
@@ -58,7 +60,8 @@ def _tried(output: Output, work: Coroutine[Any, Any, None]) -> int:
     try:
         asyncio.run(work)
     except (CommandFailedError, CommandTimeoutError, ToolMissingError, NoSpaceError) as error:
-        text = "\n".join([str(error), *indented(error.detail)])
+        advice = [] if isinstance(error, NoSpaceError) else [_ADVICE]
+        text = "\n".join([str(error), *indented(error.detail), *advice])
         output.failure(text, {"error": {"code": error.code, "message": str(error), "detail": error.detail}})
         return ExitCode.FAILED
     return ExitCode.DONE

@@ -1,5 +1,6 @@
 """Records as a person reads them."""
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
@@ -9,10 +10,15 @@ from daemon.models import Changes, Plan, Preserved, Update, Version
 from daemon.states import State
 
 MOST_NAMES = 10
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def short(commit: str | None) -> str:
     return commit[:12] if commit else "unknown"
+
+
+def _target(ref: str) -> str:
+    return short(ref) if _COMMIT.fullmatch(ref) else ref.removeprefix("refs/heads/")
 
 
 def of_update(update: Update) -> str:
@@ -32,7 +38,7 @@ def _outcome(update: Update) -> str:
         case State.UNCHANGED:
             return f"already at {short(update.to_commit)}: nothing to do"
         case state:
-            return f"update {update.id} to {update.request.target_ref} is {_words(state)}"
+            return f"update {update.id} to {_target(update.request.target_ref)} is {_words(state)}"
 
 
 def _way(update: Update | Plan) -> str:
@@ -104,7 +110,7 @@ def of_status(verdict: Verdict, reasons: Sequence[str], report: Status | None) -
         ("environment", version.environment),
         ("started", moment(version.started_at)),
         *_control_plane(version),
-        ("last update", f"{_words(last.state)}: {last.id} to {last.target_ref}" if last else "none"),
+        ("last update", f"{_words(last.state)}: {last.id} to {_target(last.target_ref)}" if last else "none"),
     ]
     return _table([*rows, *_used(report), *_services(report)])
 
@@ -147,7 +153,7 @@ def moment(at: datetime) -> str:
 
 def _asked(update: Update) -> str:
     back = update.request.rollback_of
-    target = f"before {back}" if back else update.request.target_ref
+    target = f"before {back}" if back else _target(update.request.target_ref)
     return target + (f": {update.error.message}" if update.error else "")
 
 
