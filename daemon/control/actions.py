@@ -8,7 +8,7 @@ from daemon.control.database import Operations
 from daemon.control.errors import ActionUnsupportedError, MachineStoppedError, NoTargetError
 from daemon.control.fleet import Fleet
 from daemon.control.models import Activity, MachineState, MachineView, Operation, RefreshResult
-from daemon.control.providers import MachineProvider, RefreshesCode
+from daemon.control.providers import BringsGitToken, MachineProvider, RefreshesCode
 from daemon.control.providers.asking import PATIENCE, UNSUPPORTED, client_of, roll_back_by
 from daemon.errors import InternalError, RefreshdError
 from daemon.log import get_logger
@@ -166,7 +166,8 @@ class Operator:
             preview = await provider.preview_url(found.ref)
             if preview is None:
                 return UNSUPPORTED
-            return await roll_back_by(preview, operation.target_ref, key=operation.id, watcher=watcher)
+            token = await provider.git_token() if isinstance(provider, BringsGitToken) else None
+            return await roll_back_by(preview, operation.target_ref, key=operation.id, watcher=watcher, git_token=token)
         finally:
             await watcher.close()
 

@@ -91,7 +91,7 @@ class ControlSettings(BaseModel):
     git_token_file: AbsolutePath | None = Field(
         None,
         alias="CONTROL_GIT_TOKEN_FILE",
-        description="A file with the token that sandboxes fetch with, read again and sent along for each refresh.",
+        description="A file with the token that sandboxes fetch with, read again and sent along with each request.",
     )
     daytona_target: str = Field("", alias="CONTROL_DAYTONA_TARGET", description="The region that they are made in.")
     poll_interval: Seconds = Field(5, alias="CONTROL_POLL_INTERVAL", description="Pause between two looks at machines.")

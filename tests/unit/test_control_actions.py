@@ -70,6 +70,20 @@ async def test_a_refresh_is_confirmed_and_the_mismatch_is_gone(control: Plane, m
     assert asked.body["idempotency_key"] == recorded.id
 
 
+async def test_a_rollback_brings_the_git_token_of_its_provider(
+    control: Plane, machine: FakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def git_token(_provider: object) -> str:
+        return "secret"
+
+    provider, _ = control.fleet.provided(ID)
+    monkeypatch.setattr(type(provider), "git_token", git_token, raising=False)
+    operation = await control.operator.begin(ID, Activity.ROLLBACK, by="ann", target_ref="000001-abcdef")
+    await control.operator.wait(operation)
+    (asked,) = machine.asked()
+    assert (asked.path, asked.body["git_token"]) == ("/api/v1/updates/000001-abcdef/rollback", "secret")
+
+
 async def test_a_proxy_that_answers_502_during_the_restart_is_no_failure(control: Plane, machine: FakeMachine) -> None:
     machine.script = succeeds(Restart(seconds=0.5, gateway=True))
     assert (await control.operator.refresh_code(ID, by="ann")).outcome == "succeeded"

@@ -73,8 +73,16 @@ class RefreshesCode(Protocol):
         """
 
 
+@runtime_checkable
+class BringsGitToken(Protocol):
+    """Machines of this provider are sent the token of their git remote along with each request that needs it."""
+
+    async def git_token(self) -> str | None: ...
+
+
 __all__ = [
     "DAEMON_PORT",
+    "BringsGitToken",
     "MachineKind",
     "MachineProvider",
     "MachineSpec",

@@ -46,10 +46,16 @@ async def refresh_by(
 
 
 async def roll_back_by(
-    preview: Preview, update_id: str, *, key: str = "", watcher: Watcher | None = None, limit: float = LIMIT
+    preview: Preview,
+    update_id: str,
+    *,
+    key: str = "",
+    watcher: Watcher | None = None,
+    limit: float = LIMIT,
+    git_token: str | None = None,
 ) -> RefreshResult:
     async with client_of(preview) as client:
-        order = Rollback(update_id)
+        order = Rollback(update_id, git_token)
         return await result_of(client.refresh(order, idempotency_key=key or None, limit=limit, watcher=watcher))
 
 

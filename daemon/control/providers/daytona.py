@@ -172,10 +172,10 @@ class DaytonaProvider:
             key=key,
             watcher=watcher,
             limit=self._refresh_timeout,
-            git_token=await self._git_token(),
+            git_token=await self.git_token(),
         )
 
-    async def _git_token(self) -> str | None:
+    async def git_token(self) -> str | None:
         """Read for each refresh: such tokens live an hour, and the one that a sandbox was created with has expired."""
         if self._git_token_file is None:
             return None
