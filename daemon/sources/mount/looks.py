@@ -35,12 +35,23 @@ _CONFIG = {
 
 
 def entry(path: bytes, look: os.stat_result) -> bytes:
-    kind = look.st_mode & (stat.S_IFMT(look.st_mode) | stat.S_IXUSR)
-    mode = kind if stat.S_ISLNK(look.st_mode) else stat.S_IFREG | (0o755 if kind & stat.S_IXUSR else 0o644)
-    times = (part for time in (look.st_ctime_ns, look.st_mtime_ns) for part in divmod(time, _SECOND))
-    facts = (*times, look.st_dev, look.st_ino, mode, look.st_uid, look.st_gid, look.st_size)
-    words = (fact & _WORD for fact in facts)
-    return _padded(_ENTRY.pack(*words, _CONTENT, min(len(path), _LONG_NAME)) + path)
+    """Of a regular file or a symlink."""
+    permissions = 0o755 if look.st_mode & stat.S_IXUSR else 0o644
+    packed = _ENTRY.pack(
+        look.st_ctime_ns // _SECOND & _WORD,
+        look.st_ctime_ns % _SECOND,
+        look.st_mtime_ns // _SECOND & _WORD,
+        look.st_mtime_ns % _SECOND,
+        look.st_dev & _WORD,
+        look.st_ino & _WORD,
+        stat.S_IFLNK if stat.S_ISLNK(look.st_mode) else stat.S_IFREG | permissions,
+        look.st_uid & _WORD,
+        look.st_gid & _WORD,
+        look.st_size & _WORD,
+        _CONTENT,
+        min(len(path), _LONG_NAME),
+    )
+    return _padded(packed + path)
 
 
 def index(entries: Iterable[bytes]) -> bytes:
