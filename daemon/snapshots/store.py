@@ -144,7 +144,8 @@ class Snapshots:
         And how it differs. Costs what was touched. `names` None: there is no telling. `step`: what the update changed
         in the commit; where the disk holds exactly that, git is not asked. For the holder of the machine's lock.
         """
-        if before.pristine and step and await self.trees.holds(step):
+        told = step is not None and (names is None or names <= step.names)
+        if before.pristine and step and told and await self.trees.holds(step):
             return step.tree, step.changes
         tree = await self._tree_after(before, names)
         return tree, await self.trees.changes(before.tree, tree)

@@ -282,6 +282,20 @@ async def test_the_changes_are_told(refreshed: Lab) -> None:
     assert (staged.changes.added, staged.changes.changed, staged.changes.deleted) == (2, 2, 1)
 
 
+async def test_what_is_committed_is_told_where_nothing_else_changes(refreshed: Lab) -> None:
+    refreshed.host.commit({"README.md": "two\n", "src/app.py": None, "new": "1"})
+    staged = await refreshed.stage()
+    assert staged.step is not None
+    assert staged.step.names == {b"README.md", b"src/app.py", b"new"}
+    assert staged.step.tree == refreshed.host.git("rev-parse", "HEAD^{tree}")
+
+
+async def test_what_is_committed_is_not_told_where_something_else_comes_too(refreshed: Lab) -> None:
+    refreshed.host.commit({"README.md": "two\n"})
+    refreshed.host.write("untracked", "1")
+    assert (await refreshed.stage()).step is None
+
+
 async def test_a_change_of_this_side_is_a_change_too(refreshed: Lab) -> None:
     refreshed.checkout.write("README.md", "local edit\n")
     staged = await refreshed.refresh()

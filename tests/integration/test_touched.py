@@ -144,6 +144,15 @@ async def test_what_is_on_disk_counts_where_it_is_not_what_the_commit_has(snapsh
     assert tree == await snapshots.tree() != step.tree
 
 
+async def test_what_was_touched_beside_the_commit_counts(snapshots: Snapshots, repo: Path) -> None:
+    before = await taken(snapshots, repo)
+    step = committed(repo, {"code": "after\n"})
+    (repo / "untracked").write_text("came with it")
+    tree, changes = await snapshots.after(before, step.names | {b"untracked"}, step)
+    assert tree == await snapshots.tree() != step.tree
+    assert "A untracked" in changes.files
+
+
 async def test_local_edits_are_part_of_what_is_there_after_it(snapshots: Snapshots, repo: Path) -> None:
     (repo / "other").write_text("edited")
     before = await taken(snapshots, repo)

@@ -15,17 +15,18 @@ from daemon.sources.blame import blamed
 class Identity:
     """What a repository answers to one question of `git rev-parse`, and where its HEAD is.
 
-    `commit` is None where HEAD names none, `ref` is the branch's full name and None on a detached HEAD.
+    `commit` and its `tree` are None where HEAD names none, `ref` is the branch's full name and None on a detached HEAD.
     """
 
     answer: str
-    commit: str | None
-    ref: str | None
+    commit: str | None = None
+    tree: str | None = None
+    ref: str | None = None
 
 
 async def identify(git: Git, question: str) -> Identity | None:
-    """None when git finds no repository that it can read. One child for all three: every refresh asks this twice."""
-    words = ("rev-parse", question, "HEAD^{commit}", "--symbolic-full-name", "HEAD")
+    """None when git finds no repository that it can read. One child for all: every refresh asks."""
+    words = ("rev-parse", question, "HEAD^{commit}", "HEAD^{tree}", "--symbolic-full-name", "HEAD")
     # 128 is also the answer of a repository without commits; the question is answered all the same
     return _parsed(await git(*words, ok_codes=(0, 128)))
 
@@ -35,9 +36,9 @@ def _parsed(result: Result) -> Identity | None:
     if not answer:
         return None
     if result.code:
-        return Identity(answer=answer, commit=None, ref=None)
-    commit, name = head
-    return Identity(answer=answer, commit=commit, ref=None if name == "HEAD" else name)
+        return Identity(answer=answer)
+    commit, tree, name = head
+    return Identity(answer=answer, commit=commit, tree=tree, ref=None if name == "HEAD" else name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,7 @@ class HostRepository:
     git: Git
     readable: bool
     commit: str | None = None
+    tree: str | None = None
     ref: str | None = None
     problem: str = ""
 
@@ -75,6 +77,7 @@ async def open_host_repository(folder: Path, *, scratch: Path, limit: float) -> 
         git=own,
         readable=True,
         commit=identity.commit,
+        tree=identity.tree,
         ref=identity.ref,
         problem="" if identity.commit else "the mount's HEAD names no commit",
     )

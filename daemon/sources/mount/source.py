@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from daemon.difference import Difference as CommittedDifference
 from daemon.errors import CommandFailedError, MountError
 from daemon.git import printable
 from daemon.models import Changes
@@ -82,9 +83,8 @@ class MountSource:
         """Raises MountError, CheckoutError, NoSpaceError, CommandTimeoutError."""
         limit = self._stage_timeout
         checkout, host = await together(Repository.open(self._repo, limit=limit), self._host(limit))
-        (listing, work), (commit, fetch_notes) = await together(
-            self._compare(checkout, host), _bring_commit(checkout, host)
-        )
+        (listing, work), brought = await together(self._compare(checkout, host), _bring_commit(checkout, host))
+        commit, step = brought.commit, brought.step
         moves_head = commit not in {None, checkout.head}
         current = work.nothing_to_do and not moves_head
         return StagedMount(
@@ -93,9 +93,10 @@ class MountSource:
             tree=FolderTree(host.folder, work.files),
             current=current,
             changes=_changes(work.difference, work.leaving.keys()),
+            step=step if step and work.touches <= step.names else None,
             notes=(
                 *host_notes(host, ref),
-                *fetch_notes,
+                *brought.notes,
                 *head_notes(checkout, commit, current=current),
                 *listing_notes(listing),
                 *displaced_note(work.difference.displaced - work.leaving.keys()),
@@ -205,15 +206,25 @@ def _usable(mount: Path) -> Path:
     return real
 
 
-async def _bring_commit(checkout: Repository, host: HostRepository) -> tuple[str | None, tuple[str, ...]]:
-    """The host's commit if the checkout has it now. Without it the files can still be copied, and a note says so."""
-    if host.commit is None or host.commit == checkout.head:
-        return host.commit, ()
+@dataclass(frozen=True)
+class Brought:
+    """The host's commit if the checkout has it now, and what is committed between HEAD and it, where that is known."""
+
+    commit: str | None
+    step: CommittedDifference | None = None
+    notes: tuple[str, ...] = ()
+
+
+async def _bring_commit(checkout: Repository, host: HostRepository) -> Brought:
+    """Without it the files can still be copied, and a note says so."""
+    if host.commit is None or host.tree is None or host.commit == checkout.head:
+        return Brought(host.commit)
     try:
         await fetch_from_mount(checkout, host.folder, host.commit)
     except MountError as error:
-        return None, (f"the mount's commit {host.commit} could not be brought here: {error.reason}",)
-    return host.commit, ()
+        return Brought(None, notes=(f"the mount's commit {host.commit} could not be brought here: {error.reason}",))
+    committed = await checkout.difference_if_known(host.commit)
+    return Brought(host.commit, CommittedDifference(host.tree, committed) if committed else None)
 
 
 def _changes(difference: Difference, leaving: Iterable[bytes]) -> Changes:
