@@ -5,17 +5,17 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from daemon.ahead import Ahead, snapshot_label
 from daemon.disk import Need
 from daemon.errors import BadTargetError, NoSpaceError, RefreshdError, StateLoopError
 from daemon.installers import Installer
 from daemon.log import get_logger
 from daemon.machinery import Machinery, short
-from daemon.meanwhile import Meanwhile
 from daemon.models import Plan, Preserved, Update, problem_of
 from daemon.permission import Permission
 from daemon.refs import Ref
-from daemon.snapshots import Draft, Foreseen, Snapshot
-from daemon.sources import AsksRemote, EditedSinceError, Paths, Source, Staged
+from daemon.snapshots import Snapshot
+from daemon.sources import EditedSinceError, Paths, Source, Staged
 from daemon.sources.snapshot import SnapshotTree
 from daemon.states import Event, State
 from daemon.tasks import together
@@ -79,8 +79,12 @@ class Pipeline:
         await journal.advance(update.id, Event.BEGIN, from_commit=head)
         await self._m.disk.require()
         await source.prepare()
-        staged, foreseen = await self._stage(update.id, source, ref, head)
-        work, draft = await together(self._compare(staged), self._look(staged, head, foreseen))
+        ahead = Ahead(self._m, update.id, head)
+        try:
+            staged = await ahead.stage(source, ref)
+            work, draft = await together(self._compare(staged), ahead.draft(staged))
+        finally:
+            await ahead.end()
         facts = {"to_commit": staged.commit, "ref": staged.ref, "notes": list(staged.notes)}
         if work.plan(ref, source.name, head).nothing_to_do:
             message = f"already at {short(staged.commit)}, nothing to do"
@@ -96,7 +100,7 @@ class Pipeline:
             draft = None
         # without one the snapshot looks itself: a remote or a registry may have taken minutes, in which somebody worked
         await self._m.disk.require(Need(self._m.snapshots.folder, await self._m.snapshots.space()))
-        snapshot = await self._m.snapshots.take(_label(update.id), update=update.id, head=head, draft=draft)
+        snapshot = await self._m.snapshots.take(snapshot_label(update.id), update=update.id, head=head, draft=draft)
         kept = await self._keep_what_has_no_name(update, head, snapshot)
         ended = await self._m.undo.prepare(
             update.id, snapshot, installed=await self._installed(), submodules=staged.submodules
@@ -107,32 +111,6 @@ class Pipeline:
         )
         await self._mutate(update.id, work, source, snapshot)
         return True
-
-    async def _stage(
-        self, update_id: str, source: Source, ref: Ref, head: str | None
-    ) -> tuple[Staged, Foreseen | None]:
-        """While a remote is asked, what comes next is made ready, as far as it is not touched meanwhile."""
-
-        async def foresee() -> Foreseen | None:
-            foreseen, _ = await together(
-                self._m.snapshots.foresee(_label(update_id), update=update_id, head=head), self._m.checker.foresee()
-            )
-            return foreseen
-
-        meanwhile = Meanwhile(foresee)
-        try:
-            asked = source.telling(meanwhile.begin) if isinstance(source, AsksRemote) else source
-            return await asked.stage(ref), await meanwhile.result()
-        finally:
-            await meanwhile.end()
-
-    async def _look(self, staged: Staged, head: str | None, foreseen: Foreseen | None) -> Draft | None:
-        """At the checkout, for the snapshot; and the daemon that comes gets a child that will try it."""
-        if staged.current:
-            return None
-        await self._m.disk.require(Need(self._m.snapshots.folder, await self._m.snapshots.space()))
-        draft, _ = await together(self._m.snapshots.look(head, foreseen), self._m.checker.warm(staged.tree))
-        return draft
 
     async def _mutate(self, update_id: str, work: Work, source: Source, before: Snapshot) -> None:
         journal = self._m.journal
@@ -269,10 +247,6 @@ class Pipeline:
         except RefreshdError as error:
             log.warning("dependencies of before are not ours to put back", installer=installer.name, error=str(error))
             return (f"the dependencies that were there were not installed by refreshd, and {error}",)
-
-
-def _label(update_id: str) -> str:
-    return f"before update {update_id}"
 
 
 def _preserved(snapshot: Snapshot) -> dict[str, object] | None:

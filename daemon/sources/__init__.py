@@ -4,7 +4,7 @@ The engine owns the order, the snapshot and the undo: a source that raises from 
 state, and the engine puts it back.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -82,12 +82,22 @@ def with_token(source: Source | None, token: SecretStr) -> Source:
     return source.with_token(token)
 
 
-@runtime_checkable
-class AsksRemote(Protocol):
-    """A source that waits for a remote, unless everything is here already."""
+class Listener(Protocol):
+    """Is told how far a source has come. Neither call may fail or take long."""
 
-    def telling(self, asking: Callable[[], None]) -> Source:
-        """Another one like it, which calls `asking` each time before it waits. It must not fail and not wait."""
+    def asking(self) -> None:
+        """Now a remote is waited for."""
+
+    def found(self) -> None:
+        """The commit is here, and is another than HEAD's."""
+
+
+@runtime_checkable
+class StagesInSteps(Protocol):
+    """A source that may have to wait for a remote."""
+
+    def telling(self, listener: Listener) -> Source:
+        """Another one like it, which tells how far it has come."""
 
 
 @runtime_checkable

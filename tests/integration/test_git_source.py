@@ -509,19 +509,34 @@ class TestFilesThatGitWasToldNotToLookAt:
         assert lab.checkout.git("ls-files", "-v", "other") == "S other"
 
 
+class Told:
+    """Notes what it is told, and how many requests the server had seen by then."""
+
+    def __init__(self, lab: GitLab) -> None:
+        self._lab = lab
+        self.at: list[tuple[str, int]] = []
+
+    def asking(self) -> None:
+        self.at.append(("asking", len(self._lab.server.requests)))
+
+    def found(self) -> None:
+        self.at.append(("found", len(self._lab.server.requests)))
+
+
 class TestWaitingForTheRemote:
     async def test_it_is_told_while_the_remote_is_asked(self, lab: GitLab) -> None:
         commit = lab.publish({"code": "two\n"})
-        told: list[int] = []
-        await lab.source().telling(lambda: told.append(len(lab.server.requests))).stage(parse_ref(commit))
-        assert told == [0]
-        assert lab.server.requests
+        told = Told(lab)
+        await lab.source().telling(told).stage(parse_ref(commit))
+        assert told.at == [("asking", 0), ("found", len(lab.server.requests))]
 
     async def test_what_is_here_already_is_nothing_to_wait_for(self, lab: GitLab) -> None:
         lab.checkout.git("checkout", "--quiet", "--detach")
-
-        def told() -> None:
-            raise AssertionError("it was told to wait")
-
+        told = Told(lab)
         staged = await lab.source().telling(told).stage(parse_ref(lab.checkout.head))
-        assert (staged.current, lab.server.requests) == (True, [])
+        assert (staged.current, told.at) == (True, [])
+
+    async def test_a_branch_that_has_not_moved_leads_to_no_other_commit(self, lab: GitLab) -> None:
+        told = Told(lab)
+        staged = await lab.source().telling(told).stage(parse_ref("main"))
+        assert (staged.current, told.at) == (True, [("asking", 0)])

@@ -43,3 +43,14 @@ async def test_nothing_of_it_runs_after_its_end() -> None:
     await asyncio.sleep(0)
     await meanwhile.end()
     assert ended == ["ended"]
+
+
+async def test_what_was_disowned_has_no_result() -> None:
+    async def work() -> int:
+        return 1
+
+    meanwhile = Meanwhile(work)
+    meanwhile.begin()
+    meanwhile.disown()
+    assert await meanwhile.result() is None
+    await meanwhile.end()

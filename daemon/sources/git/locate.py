@@ -84,13 +84,20 @@ async def _commit_behind(remote: Remote, ref: Ref, what: str, name: str | None) 
     """`what` is an id or a ref of ours."""
     repository = remote.repository
     found, listed, difference = await together(
-        repository.peeled_with_tree(what),
+        _found(remote, what),
         repository.git(*LIST, what, ok_codes=(0, 128)),
         repository.difference_if_known(what),
     )
     if found is None:
         raise RefNotFoundError(ref=ref.name, remote=shown(remote.url), hint="it is there but leads to no commit")
     return Located(*found, name, None if listed.code else listed.stdout, difference)
+
+
+async def _found(remote: Remote, what: str) -> tuple[str, str] | None:
+    found = await remote.repository.peeled_with_tree(what)
+    if found and found[0] != remote.repository.head and remote.listener:
+        remote.listener.found()
+    return found
 
 
 def refuse_without_url(remote: Remote) -> None:

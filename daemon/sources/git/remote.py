@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from daemon.errors import (
@@ -20,6 +20,7 @@ from daemon.errors import (
     RemoteError,
 )
 from daemon.process import Result
+from daemon.sources import Listener
 from daemon.sources.checkout import Repository
 from daemon.sources.git.complaints import Fault, understand
 from daemon.sources.git.credentials import Answer, Credentials
@@ -61,7 +62,7 @@ class Deadline:
 class Remote:
     """`name` is that of the repository's configuration, where it has one; `asked` is what the caller asked for.
 
-    `asking` is called before each question to it.
+    `listener` is told before each question to it.
     """
 
     repository: Repository
@@ -70,7 +71,7 @@ class Remote:
     credentials: Credentials
     deadline: Deadline
     asked: str
-    asking: Callable[[], None] = lambda: None
+    listener: Listener | None = None
 
     async def fetch(self, source: str, *, depth: int | None = None) -> None:
         """Leaves the commit, tag or ref `source`, a full name or a full id, in FETCHED.
@@ -126,7 +127,8 @@ class Remote:
                 pass_fds=answer.pass_fds,
                 secrets=answer.secrets,
             )
-            self.asking()
+            if self.listener:
+                self.listener.asking()
             try:
                 return await self.repository.locks.guarded(
                     lambda: git(*words, "--end-of-options", target, *arguments, stdin=stdin)

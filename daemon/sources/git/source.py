@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from daemon.errors import CheckoutError, NoSpaceError, RefNotAllowedError
 from daemon.refs import Ref, parse_commit
-from daemon.sources import Paths, Staged
+from daemon.sources import Listener, Paths, Staged
 from daemon.sources.blame import blamed
 from daemon.sources.checkout import Repository, effective_url, git_in, make_repository
 from daemon.sources.git.credentials import Credentials
@@ -54,7 +54,7 @@ class GitSource:
         self._stage_timeout = stage_timeout
         self._apply_timeout = apply_timeout
         self._staging = asyncio.Lock()
-        self._asking: Callable[[], None] = lambda: None
+        self._listener: Listener | None = None
 
     def with_token(self, token: SecretStr) -> "GitSource":
         async def given() -> str:
@@ -64,9 +64,9 @@ class GitSource:
         other._token = given  # noqa: SLF001 - its own class
         return other
 
-    def telling(self, asking: Callable[[], None]) -> "GitSource":
+    def telling(self, listener: Listener) -> "GitSource":
         other = copy.copy(self)
-        other._asking = asking  # noqa: SLF001 - its own class
+        other._listener = listener  # noqa: SLF001 - its own class
         return other
 
     async def prepare(self) -> None:
@@ -147,7 +147,7 @@ class GitSource:
             credentials=Credentials(url=url, token=self._token, script=self._askpass),
             deadline=Deadline(self._stage_timeout),
             asked=ref.name,
-            asking=self._asking,
+            listener=self._listener,
         )
 
     async def _remote_url(self, repository: Repository) -> str:
