@@ -28,6 +28,14 @@ class Difference:
         return frozenset(self.raw.split(b"\0")[1::2])
 
     @property
+    def added(self) -> frozenset[bytes]:
+        """The names that the earlier one does not have."""
+        fields = self.raw.split(b"\0")
+        return frozenset(
+            name for facts, name in zip(fields[0:-1:2], fields[1::2], strict=False) if facts.endswith(b"A")
+        )
+
+    @property
     def changes(self) -> Changes:
         return parse_changes(self.raw)
 

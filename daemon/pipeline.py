@@ -100,7 +100,9 @@ class Pipeline:
             draft = None
         # without one the snapshot looks itself: a remote or a registry may have taken minutes, in which somebody worked
         await self._m.disk.require(Need(self._m.snapshots.folder, await self._m.snapshots.space()))
-        snapshot = await self._m.snapshots.take(snapshot_label(update.id), update=update.id, head=head, draft=draft)
+        snapshot = await self._m.snapshots.take(
+            snapshot_label(update.id), update=update.id, head=head, draft=draft, coming=staged.coming
+        )
         kept = await self._keep_what_has_no_name(update, head, snapshot)
         ended = await self._m.undo.prepare(
             update.id, snapshot, installed=await self._installed(), submodules=staged.submodules

@@ -85,7 +85,8 @@ class Shelf:
             head = await self._head.read()
             if kept.head not in {None, head}:
                 await self._require_allowed(permission, kept, names)
-            before = await self._snapshots.take(f"before restoring {short(kept.id)}", head=head)
+            coming = names or await self._snapshots.trees.names(kept.id)
+            before = await self._snapshots.take(f"before restoring {short(kept.id)}", head=head, coming=coming)
             tree = await self._snapshots.trees.of(kept.id)
             if tree is None:  # taking one may have found out that the repository is damaged
                 raise NotFoundError(what=f"snapshot {snapshot_id!r}")

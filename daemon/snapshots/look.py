@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from daemon.errors import CommandFailedError
@@ -11,6 +11,7 @@ from daemon.log import get_logger
 from daemon.process import Result
 from daemon.snapshots import passed_over, submodules, unreadable
 from daemon.snapshots.foresight import Foreseen
+from daemon.snapshots.in_the_way import in_the_way
 from daemon.snapshots.repository import SnapshotRepository, how_to_store
 from daemon.snapshots.submodules import Submodule
 from daemon.snapshots.trees import Trees
@@ -75,11 +76,15 @@ async def _confirmed(repository: SnapshotRepository, git: Git, foreseen: Foresee
     return Draft((await git("write-tree")).text, staged)
 
 
-async def completed(repository: SnapshotRepository, draft: Draft, edits: bytes | None) -> str:
-    """The tree with what was passed over."""
-    if edits is None or draft.staged is None:
-        return draft.tree
-    names = passed_over.missing(edits, draft.staged)
+async def completed(
+    repository: SnapshotRepository, draft: Draft, edits: bytes | None, coming: Collection[bytes]
+) -> str:
+    """The tree with what was passed over, and with what is in the way of the files that are `coming`."""
+    names = await asyncio.to_thread(in_the_way, repository.repo, coming) if coming else frozenset[bytes]()
+    if edits is not None:
+        names -= passed_over.added(edits)
+        if draft.staged is not None:
+            names |= passed_over.missing(edits, draft.staged)
     return (await repository.git()("write-tree")).text if await _add_by_name(repository, names) else draft.tree
 
 

@@ -19,9 +19,14 @@ async def ignored(checkout: Git) -> frozenset[bytes]:
 
 def missing(edits: bytes, staged: bytes) -> frozenset[bytes]:
     """What the index has and the tree has not, from `--name-status -z` of both against the same commit."""
-    removed, added = _names(edits, b"D"), _names(edits, b"A")
+    removed = _names(edits, b"D")
     # U: of a merge that is under way
-    return (removed - _names(staged, b"D")) | (_names(staged, b"A") | _names(staged, b"U")) - added
+    return (removed - _names(staged, b"D")) | (_names(staged, b"A") | _names(staged, b"U")) - added(edits)
+
+
+def added(edits: bytes) -> frozenset[bytes]:
+    """What the tree has and the commit has not."""
+    return _names(edits, b"A")
 
 
 def present(repo: Path, names: Iterable[bytes]) -> bytes:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -69,35 +70,44 @@ class Snapshots:
             return None
 
     async def take(
-        self, label: str, *, update: str | None = None, head: str | None = None, draft: Draft | None = None
+        self,
+        label: str,
+        *,
+        update: str | None = None,
+        head: str | None = None,
+        draft: Draft | None = None,
+        coming: Collection[bytes] = (),
     ) -> Snapshot:
         """Kept, and durable when it returns. For the holder of the machine's lock. `head`: the commit of the checkout.
 
-        `draft` is what `look` gave a moment ago.
+        `draft` is what `look` gave a moment ago. Where files are about to be written at the names that are `coming`,
+        what is there is in it also where git ignores it.
         A repository that is damaged is put aside and a new one begun, and the snapshot's notes say so.
         Raises UnreadableFilesError, CommandFailedError, CheckoutError, NoSpaceError.
         """
         message = _message(label, update=update, head=head)
         try:
-            return await self._take(message, head, draft)
+            return await self._take(message, head, coming, draft)
         except CommandFailedError as error:
             if error.exit_code < 0:  # it was killed: that says nothing about the repository
                 raise
             log.warning("snapshot fails, trying without the index", error=str(error), detail=error.detail)
         await asyncio.to_thread(self.index.unlink, missing_ok=True)
         try:
-            return await self._take(message, head)
+            return await self._take(message, head, coming)
         except CommandFailedError as error:
             log.warning("snapshot fails, trying a new repository", error=str(error), detail=error.detail)
-        return await self._take_anew(message, head)
+        return await self._take_anew(message, head, coming)
 
-    async def _take(self, message: str, head: str | None, draft: Draft | None = None) -> Snapshot:
+    async def _take(
+        self, message: str, head: str | None, coming: Collection[bytes], draft: Draft | None = None
+    ) -> Snapshot:
         with disk_full_blamed(self.folder):
             draft = draft or await look(self._repository, head)
             tree = draft.tree
             edits, commit = draft.committed(message) or await self._commit(tree, head, message)
             # only how it differs from HEAD tells what is missing: seldom anything, and then it takes another commit
-            if (whole := await completed(self._repository, draft, edits)) != tree:
+            if (whole := await completed(self._repository, draft, edits, coming)) != tree:
                 tree = whole
                 edits, commit = await self._commit(tree, head, message)
             number = await asyncio.to_thread(self._next_number)
@@ -115,11 +125,11 @@ class Snapshots:
         )
         return edits, commit
 
-    async def _take_anew(self, message: str, head: str | None) -> Snapshot:
+    async def _take_anew(self, message: str, head: str | None, coming: Collection[bytes]) -> Snapshot:
         """Where a new repository does not help either, the old one was not to blame and is put back."""
         aside = await asyncio.to_thread(broken.put_aside, self.folder)
         try:
-            taken = await self._take(message, head)
+            taken = await self._take(message, head, coming)
         except BaseException:
             await asyncio.to_thread(broken.put_back, aside, self.folder)
             raise

@@ -30,6 +30,7 @@ class Staged:
     `commit` is the id that HEAD will name, None where the source knows none (a mount without git).
     `current` says that the checkout holds exactly this already: applying it would change nothing.
     `step` is what is committed between HEAD and `commit`, where the source knows of nothing else that it changes.
+    `coming` are the names that applying writes or removes and that the commit before does not have.
     `submodules` are the paths of those that applying will check out.
     `notes` are sentences for the caller: what could not be known, what differs from what was asked.
     """
@@ -39,6 +40,7 @@ class Staged:
     tree: Tree
     current: bool
     changes: Changes | None = None
+    coming: Paths = frozenset()
     step: Difference | None = None
     submodules: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())

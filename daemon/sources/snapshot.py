@@ -59,6 +59,7 @@ class SnapshotSource:
         return Staged(
             commit=self._update.from_commit,
             ref=None,
+            coming=await self._snapshots.trees.differing(now, tree),
             tree=SnapshotTree(self._snapshots.git(), tree),
             current=head == ref.name and now == tree,
         )

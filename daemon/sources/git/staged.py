@@ -46,6 +46,7 @@ async def describe(repository: Repository, located: Located, submodules: Submodu
         tree=GitTree(git=repository.git, commit=commit, listed=located.files),
         current=current,
         changes=step.changes,
+        coming=step.added,
         step=step,
         submodules=tuple(submodules.paths),
         notes=tuple(notes),

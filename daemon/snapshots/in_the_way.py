@@ -1,0 +1,51 @@
+"""Files that git ignores, where an update is about to put its own: no look at the checkout finds them."""
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+
+def in_the_way(repo: Path, names: Iterable[bytes]) -> frozenset[bytes]:
+    """The files at those names, below them, and in place of a folder that they are in. A link is a file.
+
+    What is in another repository is not among them: no update of this one replaces it.
+    """
+    root = os.fsencode(repo) + b"/"
+    folders: set[bytes] = set()
+    obstacles = {obstacle for name in names if (obstacle := _obstacle(root, name, folders))}
+    return frozenset(file for obstacle in obstacles for file in _files(root, obstacle))
+
+
+def _obstacle(root: bytes, name: bytes, folders: set[bytes]) -> bytes | None:
+    """`folders` are those that are known to be there."""
+    parts = name.split(b"/")
+    for end in range(1, len(parts)):
+        folder = b"/".join(parts[:end])
+        if folder not in folders:
+            mode = _mode(root + folder)
+            if mode is None or not stat.S_ISDIR(mode):
+                return folder if mode else None
+            if _mode(root + folder + b"/.git"):
+                return None
+            folders.add(folder)
+    return name if _mode(root + name) else None
+
+
+def _files(root: bytes, path: bytes) -> Iterator[bytes]:
+    if not stat.S_ISDIR(_mode(root + path) or 0):
+        yield path
+        return
+    for parent, folders, files in os.walk(root + path):
+        if b".git" in folders or b".git" in files:
+            folders.clear()
+            continue
+        links = [name for name in folders if os.path.islink(os.path.join(parent, name))]  # noqa: PTH114, PTH118 - bytes
+        yield from (os.path.relpath(os.path.join(parent, name), root) for name in (*files, *links))  # noqa: PTH118 - bytes
+
+
+def _mode(path: bytes) -> int | None:
+    try:
+        return os.lstat(path).st_mode
+    except OSError:
+        return None
