@@ -200,6 +200,17 @@ class UnreadableFilesError(RefreshdError):
 
 
 @dataclass(kw_only=True, eq=False)
+class RepositoryInTheWayError(RefreshdError):
+    code = "repository_in_the_way"
+    status = 422
+    template = (
+        "cannot put files into {path}: it is a git repository of its own, of which nothing is kept; "
+        "move it elsewhere and ask again"
+    )
+    path: str
+
+
+@dataclass(kw_only=True, eq=False)
 class RemoteError(RefreshdError):
     """The remote did not answer or did not let us in. `remote` carries no credentials."""
 

@@ -5,20 +5,24 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from daemon.errors import RepositoryInTheWayError
+from daemon.git import printable
 
-def in_the_way(repo: Path, names: Iterable[bytes]) -> frozenset[bytes]:
+
+def in_the_way(repo: Path, names: Iterable[bytes], submodules: Iterable[bytes] = ()) -> frozenset[bytes]:
     """The files at those names, below them, and in place of a folder that they are in. A link is a file.
 
-    What is in another repository is not among them: no update of this one replaces it.
+    Those of submodules are known already. Of any other repository in the checkout nothing is kept: raises
+    RepositoryInTheWayError.
     """
     root = os.fsencode(repo) + b"/"
-    folders: set[bytes] = set()
+    # those that are there, and True where it is a submodule
+    folders = dict.fromkeys(submodules, True)
     obstacles = {obstacle for name in names if (obstacle := _obstacle(root, name, folders))}
     return frozenset(file for obstacle in obstacles for file in _files(root, obstacle))
 
 
-def _obstacle(root: bytes, name: bytes, folders: set[bytes]) -> bytes | None:
-    """`folders` are those that are known to be there."""
+def _obstacle(root: bytes, name: bytes, folders: dict[bytes, bool]) -> bytes | None:
     parts = name.split(b"/")
     for end in range(1, len(parts)):
         folder = b"/".join(parts[:end])
@@ -26,9 +30,10 @@ def _obstacle(root: bytes, name: bytes, folders: set[bytes]) -> bytes | None:
             mode = _mode(root + folder)
             if mode is None or not stat.S_ISDIR(mode):
                 return folder if mode else None
-            if _mode(root + folder + b"/.git"):
-                return None
-            folders.add(folder)
+            _require_no_repository(root, folder)
+            folders[folder] = False
+        if folders[folder]:
+            return None
     return name if _mode(root + name) else None
 
 
@@ -37,11 +42,14 @@ def _files(root: bytes, path: bytes) -> Iterator[bytes]:
         yield path
         return
     for parent, folders, files in os.walk(root + path):
-        if b".git" in folders or b".git" in files:
-            folders.clear()
-            continue
+        _require_no_repository(root, os.path.relpath(parent, root))
         links = [name for name in folders if os.path.islink(os.path.join(parent, name))]  # noqa: PTH114, PTH118 - bytes
         yield from (os.path.relpath(os.path.join(parent, name), root) for name in (*files, *links))  # noqa: PTH118 - bytes
+
+
+def _require_no_repository(root: bytes, folder: bytes) -> None:
+    if _mode(os.path.join(root, folder, b".git")):  # noqa: PTH118 - bytes
+        raise RepositoryInTheWayError(path=printable(folder))
 
 
 def _mode(path: bytes) -> int | None:

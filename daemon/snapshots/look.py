@@ -80,12 +80,17 @@ async def completed(
     repository: SnapshotRepository, draft: Draft, edits: bytes | None, coming: Collection[bytes]
 ) -> str:
     """The tree with what was passed over, and with what is in the way of the files that are `coming`."""
-    names = await asyncio.to_thread(in_the_way, repository.repo, coming) if coming else frozenset[bytes]()
+    names = await _in_the_way(repository, coming) if coming else frozenset[bytes]()
     if edits is not None:
         names -= passed_over.added(edits)
         if draft.staged is not None:
             names |= passed_over.missing(edits, draft.staged)
     return (await repository.git()("write-tree")).text if await _add_by_name(repository, names) else draft.tree
+
+
+async def _in_the_way(repository: SnapshotRepository, coming: Collection[bytes]) -> frozenset[bytes]:
+    inner = [submodule.path for submodule in await repository.submodules()]
+    return await asyncio.to_thread(in_the_way, repository.repo, coming, inner)
 
 
 async def _staged(repository: SnapshotRepository, head: str) -> bytes:

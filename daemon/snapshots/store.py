@@ -83,7 +83,7 @@ class Snapshots:
         `draft` is what `look` gave a moment ago. Where files are about to be written at the names that are `coming`,
         what is there is in it also where git ignores it.
         A repository that is damaged is put aside and a new one begun, and the snapshot's notes say so.
-        Raises UnreadableFilesError, CommandFailedError, CheckoutError, NoSpaceError.
+        Raises UnreadableFilesError, RepositoryInTheWayError, CommandFailedError, CheckoutError, NoSpaceError.
         """
         message = _message(label, update=update, head=head)
         try:

@@ -144,6 +144,32 @@ async def test_a_dry_run_stores_nothing(world: World) -> None:
     assert not await asyncio.to_thread((world.folder / "state" / "snapshots").exists)
 
 
+@pytest.mark.parametrize(("folder", "comes"), [("other", "other/f"), ("local", "local/f"), ("local/deep", "local")])
+async def test_a_repository_in_the_way_is_not_touched_and_no_update_begins(
+    world: World, folder: str, comes: str
+) -> None:
+    """Of what it has not committed nothing would be left."""
+    path = write(world, f"{folder}/f")
+    git(path.parent, "init", "--quiet")
+    update = await world.update(upstream(world, {comes: "theirs\n"}))
+    assert update.state is State.FAILED
+    assert update.error
+    assert update.error.code == "repository_in_the_way"
+    assert f"into {folder}:" in update.error.message
+    assert path.read_text() == MINE
+    (world.repo / folder).rename(world.folder / "elsewhere")
+    assert (await world.update(upstream(world, {"more": "1\n"}))).state is State.RESTARTING
+
+
+async def test_a_repository_beside_what_comes_is_left_alone(world: World) -> None:
+    path = write(world, "other/f")
+    git(path.parent, "init", "--quiet")
+    git(path.parent, "add", "f")
+    git(path.parent, "-c", "user.name=t", "-c", "user.email=t@example.invalid", "commit", "--quiet", "--message", "x")
+    update = await world.update(upstream(world, {"more": "1\n"}))
+    assert (update.state, path.read_text()) == (State.RESTARTING, MINE)
+
+
 def test_what_is_in_the_way_is_found_at_above_and_below_a_name(tmp_path: Path) -> None:
     (tmp_path / "folder" / "deep").mkdir(parents=True)
     for name in ("file", "folder/a", "folder/deep/b"):
