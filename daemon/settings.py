@@ -223,6 +223,9 @@ class Settings(BaseModel):
         return read_environment(cls, {**environ, **more}, prefix=PREFIX, keep_empty={"REFRESHD_LISTEN"})
 
 
+# the image that starts the code of an older commit may tell it something that it does not know yet
+OF_A_NEWER_IMAGE = "REFRESHD_IMAGE_"
+
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -231,7 +234,8 @@ def read_environment(
 ) -> Model:
     """Raises ConfigurationError that lists everything wrong at once; no value of a secret is in it."""
     known = {str(field.alias) for field in model.model_fields.values()}
-    problems = [_unknown(name, known) for name in environ if name.startswith(prefix) and name not in known]
+    ours = [name for name in environ if name.startswith(prefix) and not name.startswith(OF_A_NEWER_IMAGE)]
+    problems = [_unknown(name, known) for name in ours if name not in known]
     # an empty variable is an unset one, except where empty has a meaning of its own
     given = {n: environ[n] for n in known if environ.get(n, "") or (n in keep_empty and n in environ)}
     try:

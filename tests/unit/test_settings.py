@@ -210,6 +210,11 @@ def test_an_unknown_name_is_refused_with_the_nearest_one() -> None:
     assert "REFRESHD_TOKENFILE is not a setting; did you mean REFRESHD_TOKEN_FILE?" in message
 
 
+def test_what_a_later_image_tells_an_earlier_commit_is_ignored() -> None:
+    assert read(REFRESHD_IMAGE_NOT_INVENTED_YET="1") == read()
+    assert "REFRESHD_IMAGES is not a setting" in refusal(REPO | {"REFRESHD_IMAGES": "1"})
+
+
 def test_an_unknown_name_like_no_other_is_refused_without_a_guess() -> None:
     message = refusal(REPO | {"REFRESHD_QQQQQQQQQQQQQQQQQQQQQQQQ": "planted"})
     assert message == "cannot start: REFRESHD_QQQQQQQQQQQQQQQQQQQQQQQQ is not a setting"
