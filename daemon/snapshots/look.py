@@ -77,10 +77,13 @@ async def _confirmed(repository: SnapshotRepository, git: Git, foreseen: Foresee
 
 
 async def completed(
-    repository: SnapshotRepository, draft: Draft, edits: bytes | None, coming: Collection[bytes]
+    repository: SnapshotRepository, draft: Draft, edits: bytes | None, coming: Collection[bytes] | None
 ) -> str:
     """The tree with what was passed over, and with what is in the way of the files that are `coming`."""
-    names = await _in_the_way(repository, coming) if coming else frozenset[bytes]()
+    names = frozenset[bytes]()
+    if coming is not None:
+        # an update also brings back what is gone from the commit before; what took its place may be ignored, too
+        names = await _in_the_way(repository, passed_over.removed(edits or b"").union(coming))
     if edits is not None:
         names -= passed_over.added(edits)
         if draft.staged is not None:
@@ -89,6 +92,8 @@ async def completed(
 
 
 async def _in_the_way(repository: SnapshotRepository, coming: Collection[bytes]) -> frozenset[bytes]:
+    if not coming:
+        return frozenset()
     inner = [submodule.path for submodule in await repository.submodules()]
     return await asyncio.to_thread(in_the_way, repository.repo, coming, inner)
 

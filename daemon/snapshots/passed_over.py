@@ -19,9 +19,13 @@ async def ignored(checkout: Git) -> frozenset[bytes]:
 
 def missing(edits: bytes, staged: bytes) -> frozenset[bytes]:
     """What the index has and the tree has not, from `--name-status -z` of both against the same commit."""
-    removed = _names(edits, b"D")
     # U: of a merge that is under way
-    return (removed - _names(staged, b"D")) | (_names(staged, b"A") | _names(staged, b"U")) - added(edits)
+    return (removed(edits) - _names(staged, b"D")) | (_names(staged, b"A") | _names(staged, b"U")) - added(edits)
+
+
+def removed(edits: bytes) -> frozenset[bytes]:
+    """What the commit has and the tree has not."""
+    return _names(edits, b"D")
 
 
 def added(edits: bytes) -> frozenset[bytes]:

@@ -76,12 +76,12 @@ class Snapshots:
         update: str | None = None,
         head: str | None = None,
         draft: Draft | None = None,
-        coming: Collection[bytes] = (),
+        coming: Collection[bytes] | None = None,
     ) -> Snapshot:
         """Kept, and durable when it returns. For the holder of the machine's lock. `head`: the commit of the checkout.
 
-        `draft` is what `look` gave a moment ago. Where files are about to be written at the names that are `coming`,
-        what is there is in it also where git ignores it.
+        `draft` is what `look` gave a moment ago. `coming`: an update is about to write files, and these are the names
+        that `head` does not have: what is there now is in the snapshot also where git ignores it.
         A repository that is damaged is put aside and a new one begun, and the snapshot's notes say so.
         Raises UnreadableFilesError, RepositoryInTheWayError, CommandFailedError, CheckoutError, NoSpaceError.
         """
@@ -100,7 +100,7 @@ class Snapshots:
         return await self._take_anew(message, head, coming)
 
     async def _take(
-        self, message: str, head: str | None, coming: Collection[bytes], draft: Draft | None = None
+        self, message: str, head: str | None, coming: Collection[bytes] | None, draft: Draft | None = None
     ) -> Snapshot:
         with disk_full_blamed(self.folder):
             draft = draft or await look(self._repository, head)
@@ -125,7 +125,7 @@ class Snapshots:
         )
         return edits, commit
 
-    async def _take_anew(self, message: str, head: str | None, coming: Collection[bytes]) -> Snapshot:
+    async def _take_anew(self, message: str, head: str | None, coming: Collection[bytes] | None) -> Snapshot:
         """Where a new repository does not help either, the old one was not to blame and is put back."""
         aside = await asyncio.to_thread(broken.put_aside, self.folder)
         try:

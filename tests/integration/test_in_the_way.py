@@ -144,6 +144,26 @@ async def test_a_dry_run_stores_nothing(world: World) -> None:
     assert not await asyncio.to_thread((world.folder / "state" / "snapshots").exists)
 
 
+async def test_what_is_ignored_in_a_folder_that_took_the_place_of_a_file_is_kept(world: World) -> None:
+    (world.repo / "code").unlink()
+    path = write(world, "code/.env")
+    world.checker.error = CheckError(reason="it does not run")
+    update = await world.update(upstream(world, {"code": "C"}))
+    assert update.state is State.ROLLED_BACK
+    assert await stored(world, update, "code/.env") == MINE.strip()
+    assert path.read_text() == MINE
+
+
+async def test_an_ignored_file_that_is_tracked_no_more_is_kept_before_it_is_brought_back(world: World) -> None:
+    await world.update(upstream(world, {".env": "DEFAULT=1\n"}))
+    await world.restart_well()
+    git(world.repo, "rm", "--quiet", "--cached", ".env")
+    path = write(world, ".env")
+    update = await world.update(upstream(world, {"more": "1\n"}))
+    assert (update.state, path.read_text()) == (State.RESTARTING, "DEFAULT=1\n")
+    assert await stored(world, update, ".env") == MINE.strip()
+
+
 @pytest.mark.parametrize(("folder", "comes"), [("other", "other/f"), ("local", "local/f"), ("local/deep", "local")])
 async def test_a_repository_in_the_way_is_not_touched_and_no_update_begins(
     world: World, folder: str, comes: str
