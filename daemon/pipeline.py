@@ -103,7 +103,7 @@ class Pipeline:
         snapshot = await self._m.snapshots.take(
             snapshot_label(update.id), update=update.id, head=head, draft=draft, coming=staged.coming
         )
-        kept = await self._keep_what_has_no_name(update, head, snapshot)
+        kept = await self._keep_what_has_no_name(update.id, snapshot)
         ended = await self._m.undo.prepare(
             update.id, snapshot, installed=await self._installed(), submodules=staged.submodules
         )
@@ -144,23 +144,26 @@ class Pipeline:
             return await source.apply(work.staged, pristine=before.pristine), []
         except EditedSinceError:
             # only the times of files may be others, or HEAD elsewhere
+            named = await self._keep_what_has_no_name(update_id, before)
             if not await self._m.snapshots.trees.edited(before.tree):
-                return await source.apply(work.staged), []
+                return await source.apply(work.staged), named
             kept = await self._m.snapshots.take(f"edited while update {update_id} began", update=update_id)
             note = f"edits made while the update began: refreshd snapshots restore {short(kept.commit)} PATH"
-            return await source.apply(work.staged), [note]
+            return await source.apply(work.staged), [*named, note]
 
-    async def _keep_what_has_no_name(self, update: Update, head: str | None, before: Snapshot) -> list[str]:
+    async def _keep_what_has_no_name(self, update_id: str, before: Snapshot) -> list[str]:
         """What only HEAD, which is left detached for people to commit on, or the index leads to. Returns notes."""
+        # as it is now: somebody may have committed since the update began
+        head = await self._m.head.read()
         if head is None:
             return []
         # where an update has brought HEAD, and what one has left: those have been asked about, or came from the source
-        earlier = [one for one in await self._m.journal.history(_EARLIER) if one.id != update.id and one.snapshot]
+        earlier = [one for one in await self._m.journal.history(_EARLIER) if one.id != update_id and one.snapshot]
         known = {commit for one in earlier for commit in (one.from_commit, one.to_commit)}
         notes = []
         if head not in known and (name := await self._m.keeper.keep_commit(head)):
-            notes.append(f"{short(head)} was on no branch: {name} keeps it")
-        if not before.pristine and (name := await self._m.keeper.keep_staged(head, f"staged before {update.id}\n")):
+            notes.append(_kept_commit(head, name))
+        if not before.pristine and (name := await self._m.keeper.keep_staged(head, f"staged before {update_id}\n")):
             notes.append(f"what was staged is not in the files: {name} keeps it")
         return notes
 
@@ -192,7 +195,7 @@ class Pipeline:
         with contextlib.suppress(NoSpaceError, OSError):
             await self._m.bad_targets.remember(update.to_commit, error)
         try:
-            notes = [*await self._keep_later_edits(update), *await self.undo(update)]
+            notes = [*await self._keep_what_came_later(update), *await self.undo(update)]
         except RefreshdError as undo_error:
             log.exception("undo fails", detail=undo_error.detail)
             message = f"{error}; and the way back failed: {undo_error}"
@@ -207,18 +210,26 @@ class Pipeline:
         # when it was restarting, the process that runs now is the new code's
         return update.state in {State.RESTARTING, State.VERIFYING}
 
-    async def _keep_later_edits(self, update: Update) -> list[str]:
-        """What somebody did to the files since the update put them there would go with it. Returns notes."""
-        if update.tree is None:
-            return []
+    async def _keep_what_came_later(self, update: Update) -> list[str]:
+        """What somebody did since the update put its files there would go with it. Returns notes."""
         try:
-            if not await self._m.snapshots.trees.edited(update.tree):
-                return []
-            kept = await self._m.snapshots.take(f"before undoing update {update.id}", update=update.id)
+            return [*await self._keep_later_commits(update), *await self._keep_later_edits(update)]
         except RefreshdError as error:
             # what cannot be kept must not keep the machine from coming back
-            log.warning("later edits cannot be kept", error=str(error), detail=error.detail)
+            log.warning("what came later cannot be kept", error=str(error), detail=error.detail)
             return []
+
+    async def _keep_later_commits(self, update: Update) -> list[str]:
+        head = await self._m.head.read()
+        if head is None or head in {update.from_commit, update.to_commit}:
+            return []
+        name = await self._m.keeper.keep_commit(head)
+        return [_kept_commit(head, name)] if name else []
+
+    async def _keep_later_edits(self, update: Update) -> list[str]:
+        if update.tree is None or not await self._m.snapshots.trees.edited(update.tree):
+            return []
+        kept = await self._m.snapshots.take(f"before undoing update {update.id}", update=update.id)
         return [f"edits made after the files were updated: refreshd snapshots restore {short(kept.commit)} PATH"]
 
     async def undo(self, update: Update) -> list[str]:
@@ -249,6 +260,10 @@ class Pipeline:
         except RefreshdError as error:
             log.warning("dependencies of before are not ours to put back", installer=installer.name, error=str(error))
             return (f"the dependencies that were there were not installed by refreshd, and {error}",)
+
+
+def _kept_commit(commit: str, name: str) -> str:
+    return f"{short(commit)} was on no branch: {name} keeps it"
 
 
 def _preserved(snapshot: Snapshot) -> dict[str, object] | None:

@@ -1,11 +1,15 @@
 """What only HEAD or the index leads to: an update that moves them gives it a name."""
 
+import asyncio
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from daemon.errors import CheckError
 from daemon.keeper import KEPT, Keeper
+from daemon.refs import Ref
+from daemon.sources import Staged
 from daemon.states import State
 from tests.support.world import World, git
 
@@ -43,6 +47,36 @@ async def test_commits_on_a_detached_head_are_kept_under_a_name(world: World) ->
     git(world.repo, "update-ref", "-d", "ORIG_HEAD")
     forget_what_has_no_name(world)
     assert git(world.repo, "show", f"{mine}:mine") == "work"
+
+
+async def test_a_commit_that_is_made_while_the_update_begins_is_kept_too(world: World) -> None:
+    second, third = world.upstream({"code": "B"}), world.upstream({"code": "C"})
+    await updated(world, second)
+    stage, mine = world.source.stage, []
+
+    async def stage_slowly(ref: Ref) -> Staged:
+        staged = await stage(ref)
+        mine.append(await asyncio.to_thread(world.commit, {"mine": "work"}))
+        return staged
+
+    world.source.stage = stage_slowly  # type: ignore[method-assign]  # the step in which it happens
+    await updated(world, third)
+    assert kept(world) == [f"{KEPT}{mine[0]}"]
+
+
+async def test_a_commit_on_code_that_is_undone_is_kept(world: World) -> None:
+    target, mine = world.upstream({"code": "B"}), []
+
+    async def check(*, new_libraries: bool) -> str:
+        assert not new_libraries
+        mine.append(await asyncio.to_thread(world.commit, {"mine": "work"}))
+        raise CheckError(reason="it does not run")
+
+    world.checker.check = check  # type: ignore[method-assign]  # the step in which it happens
+    update = await world.update(target)
+    assert (update.state, world.head()) == (State.ROLLED_BACK, world.first)
+    assert kept(world) == [f"{KEPT}{mine[0]}"]
+    assert f"{mine[0][:12]} was on no branch: {KEPT}{mine[0]} keeps it" in update.notes
 
 
 async def test_commits_on_a_branch_need_no_other_name(world: World) -> None:
