@@ -105,7 +105,11 @@ class Pipeline:
         )
         kept = await self._keep_what_has_no_name(update.id, snapshot)
         ended = await self._m.undo.prepare(
-            update.id, snapshot, installed=await self._installed(), submodules=staged.submodules
+            update.id,
+            snapshot,
+            installed=await self._installed(),
+            submodules=staged.submodules,
+            coming=staged.coming,
         )
         facts["notes"] = [*staged.notes, *snapshot.notes, *kept, *ended]
         await journal.advance(
@@ -227,9 +231,12 @@ class Pipeline:
         return [_kept_commit(head, name)] if name else []
 
     async def _keep_later_edits(self, update: Update) -> list[str]:
-        if update.tree is None or not await self._m.snapshots.trees.edited(update.tree):
+        trees = self._m.snapshots.trees
+        if update.tree is None or update.snapshot is None or not await trees.edited(update.tree):
             return []
-        kept = await self._m.snapshots.take(f"before undoing update {update.id}", update=update.id)
+        # what the update brought although a rule ignores it may be edited, too
+        coming = await trees.differing(update.snapshot, update.tree)
+        kept = await self._m.snapshots.take(f"before undoing update {update.id}", update=update.id, coming=coming)
         return [f"edits made after the files were updated: refreshd snapshots restore {short(kept.commit)} PATH"]
 
     async def undo(self, update: Update) -> list[str]:

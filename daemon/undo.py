@@ -32,6 +32,7 @@ INSTALLED = "installed.json"
 APPLIED = "applied"
 UPDATE = "update"
 RESERVE = "reserve"
+HIDDEN = "hidden"
 
 _KINDS = {"MERGE_HEAD": "a merge", "CHERRY_PICK_HEAD": "a cherry-pick", "REVERT_HEAD": "a revert"}
 
@@ -59,6 +60,9 @@ look() {
   snapshot_git diff-files --name-only -z -- ':(glob)**/.gitignore' |
     snapshot_git checkout-index -f -u -z --stdin || true
   snapshot_git -c core.excludesFile=$exclude add --all --intent-to-add --ignore-errors || true
+  # what the update brings all the same is found by its name
+  [ ! -e $hidden ] ||
+    snapshot_git update-index --add --remove --replace --info-only -z --stdin <$hidden || true
 }
 
 # HEAD and its branch, then the index, then the merge that was under way.
@@ -137,17 +141,28 @@ class Undo:
         self._timeout = timeout
 
     async def prepare(
-        self, update_id: str, snapshot: Snapshot, *, installed: Mapping[str, str], submodules: Iterable[str] = ()
+        self,
+        update_id: str,
+        snapshot: Snapshot,
+        *,
+        installed: Mapping[str, str],
+        submodules: Iterable[str] = (),
+        coming: Iterable[bytes] = (),
     ) -> list[str]:
-        """Durable when it returns. `installed`: the installers' fingerprints, by name; `submodules`: the target's.
+        """Durable when it returns.
 
-        Returns notes: what the update will end that only the way back would bring back.
+        `installed`: the installers' fingerprints, by name; `submodules`: the target's; `coming`: the names that the
+        commit before does not have. Returns notes: what the update will end that only the way back would bring back.
         Raises CheckoutError, NoSpaceError.
         """
         here = await self._snapshots.submodules()
         paths = {submodule.path for submodule in here}
-        coming = [path for path in submodules if os.fsencode(path) not in paths]
-        return await asyncio.to_thread(self._prepare, update_id, snapshot, json.dumps(dict(installed)), here, coming)
+        new = [path for path in submodules if os.fsencode(path) not in paths]
+        hidden = await self._snapshots.hidden(frozenset(coming).difference(map(os.fsencode, new)))
+        saved = {INSTALLED: json.dumps(dict(installed)).encode(), UPDATE: update_id.encode()}
+        if hidden:
+            saved[HIDDEN] = b"".join(name + b"\0" for name in hidden)
+        return await asyncio.to_thread(self._prepare, update_id, snapshot, saved, here, new)
 
     async def run(self) -> None:
         """Once more where it hangs or something fails on its way, for it may be run again at any time.
@@ -207,7 +222,12 @@ class Undo:
             return {}
 
     def _prepare(
-        self, update_id: str, snapshot: Snapshot, installed: str, here: Sequence[Submodule], coming: Sequence[str]
+        self,
+        update_id: str,
+        snapshot: Snapshot,
+        saved: Mapping[str, bytes],
+        here: Sequence[Submodule],
+        new: Sequence[str],
     ) -> list[str]:
         found = _found(self._repo)
         self._drop()
@@ -224,7 +244,7 @@ class Undo:
         ]
         if here:
             back_submodules.append(f"snapshot_git read-tree -u --reset {snapshot.tree}")
-        forget = [_line("forget", self._repo / path) for path in coming]
+        forget = [_line("forget", self._repo / path) for path in new]
         script = _SCRIPT.substitute(
             self._names(found),
             options=shlex.join(fixed_options(self._repo, *(inner.folder for inner in here))),
@@ -236,8 +256,8 @@ class Undo:
             back_submodules="\n".join(back_submodules),
             forget_submodules="\n".join(forget),
         )
-        write_atomically(self._folder / INSTALLED, installed.encode())
-        write_atomically(self._folder / UPDATE, update_id.encode())
+        for name, content in saved.items():
+            write_atomically(self._folder / name, content)
         self._reserve_room()
         # last: a program that is there is complete
         write_atomically(self._folder / PROGRAM, script.encode("utf-8", "surrogateescape"), mode=0o700)
@@ -275,6 +295,7 @@ class Undo:
             "git_dir": found.folder,
             "applied": self._folder / APPLIED,
             "reserve": self._folder / RESERVE,
+            "hidden": self._folder / HIDDEN,
             "snapshots": self._snapshots.folder,
             "snapshot_index": self._snapshots.index,
             "exclude": found.exclude,

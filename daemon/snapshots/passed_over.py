@@ -5,7 +5,7 @@ differs from it; listing what is tracked and ignored would look at every file.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from daemon.git import Git
@@ -15,6 +15,15 @@ async def ignored(checkout: Git) -> frozenset[bytes]:
     """All of them, by the rules; needs no commit."""
     listed = (await checkout("ls-files", "-z", "--cached", "--ignored", "--exclude-standard")).stdout
     return frozenset(listed.split(b"\0")[:-1])
+
+
+async def hidden(checkout: Git, names: Collection[bytes]) -> frozenset[bytes]:
+    """Those of them that a rule ignores, tracked or not."""
+    if not names:
+        return frozenset()
+    words = ("check-ignore", "-z", "--stdin", "--no-index")
+    listed = await checkout(*words, stdin=b"".join(name + b"\0" for name in names), ok_codes=(0, 1, 128))
+    return frozenset(listed.stdout.split(b"\0")[:-1])
 
 
 def missing(edits: bytes, staged: bytes) -> frozenset[bytes]:

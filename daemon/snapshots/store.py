@@ -12,7 +12,7 @@ from daemon.full_disk import disk_full_blamed
 from daemon.git import Git, parse_changes
 from daemon.log import get_logger
 from daemon.models import Changes
-from daemon.snapshots import broken
+from daemon.snapshots import broken, passed_over
 from daemon.snapshots.foresight import Foreseen, foresee
 from daemon.snapshots.look import Draft, completed, look
 from daemon.snapshots.repository import SnapshotRepository
@@ -186,6 +186,10 @@ class Snapshots:
         """
         await self.trees.read(await self.tree(), tree)
         await self.trees.check_out(tree)
+
+    async def hidden(self, names: Collection[bytes]) -> frozenset[bytes]:
+        """Those of them that no look at the checkout finds, because a rule ignores them."""
+        return await passed_over.hidden(self._repository.checkout_git, names)
 
     async def space(self) -> int:
         """The bytes that the next one and its way back take at least: the index of the checkout, twice."""

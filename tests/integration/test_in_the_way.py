@@ -102,6 +102,21 @@ async def test_its_way_back_brings_it_back(world: World, there: str, comes: str)
     assert (world.head(), world.status()) == (world.first, "")
 
 
+async def test_what_came_although_it_is_ignored_goes_with_the_way_back_and_an_edit_of_it_is_kept(world: World) -> None:
+    async def check(*, new_libraries: bool) -> str:
+        assert not new_libraries
+        await asyncio.to_thread(write, world, ".env")
+        raise CheckError(reason="it does not run")
+
+    world.checker.check = check  # type: ignore[method-assign]  # the step in which it happens
+    update = await world.update(upstream(world, {".env": "DEFAULT=1\n", "local/f": "theirs\n"}))
+    assert update.state is State.ROLLED_BACK
+    assert not (world.repo / ".env").exists()
+    assert not (world.repo / "local").exists()
+    (note,) = (note for note in update.notes if "edits made after" in note)
+    assert (await world.machinery.snapshots.git()("cat-file", "blob", f"{note.split()[-2]}:.env")).text == MINE.strip()
+
+
 async def test_a_link_in_place_of_a_folder_is_in_the_snapshot_and_what_it_leads_to_is_not(world: World) -> None:
     elsewhere = world.folder / "elsewhere"
     elsewhere.mkdir()

@@ -6,7 +6,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +22,22 @@ from daemon.states import State
 from tests.support.repos import git
 from tests.support.world import World
 
+# by a rule; a commit may hold them all the same
+IGNORED = (b"ignored", b"ignored/inner")
 # a few names, so that edits and commits meet; `dir` is a file to some and a folder to others
-NAMES = (b"code", b"dir", b"dir/inner", b"crlf.txt", b"new\nline", b"\xff\xfe", b"-dash", b"*", b" x ", b"caf\xc3\xa9")
+NAMES = (
+    *IGNORED,
+    b"code",
+    b"dir",
+    b"dir/inner",
+    b"crlf.txt",
+    b"new\nline",
+    b"\xff\xfe",
+    b"-dash",
+    b"*",
+    b" x ",
+    b"caf\xc3\xa9",
+)
 CONTENTS = (b"", b"a\nb\n", b"a\r\nb\r\n", b"a\r\nb\n", b"$Id$\r\n", b"\0\xff\r\n", b"x" * 3000)
 ATTRIBUTES = (b"* text=auto eol=lf\n", b"* text=auto eol=crlf\n", b"*.txt text ident\n", b"* text\n")
 FILE, PROGRAM, LINK = b"100644", b"100755", b"120000"
@@ -66,7 +80,8 @@ def edits(most: int) -> st.SearchStrategy[list[Edit]]:
 
 BASE = [
     Edit(b".gitattributes", FILE, ATTRIBUTES[0], staged=False),
-    *(Edit(name, FILE, b"base\nof\n" + name, staged=False) for name in NAMES if name != b"dir"),
+    Edit(b".gitignore", FILE, b"installed\nignored\n", staged=False),
+    *(Edit(name, FILE, b"base\nof\n" + name, staged=False) for name in NAMES if name not in {*IGNORED, b"dir"}),
     Edit(b"program", PROGRAM, b"#!/bin/sh\r\n", staged=False),
     Edit(b"link", LINK, b"program", staged=False),
 ]
@@ -129,7 +144,7 @@ class Machine:
                 _put(path, change.mode, change.content)
             staged += [change.name] if change.staged else []
         for name in dict.fromkeys(staged):
-            words = ("-c", "core.autocrlf=false", "add", "--all", "--ignore-errors", "--", os.fsdecode(name))
+            words = ("-c", "core.autocrlf=false", "add", "--all", "--force", "--ignore-errors", "--", os.fsdecode(name))
             known = git(self.repo, "ls-files", "--cached", "--", os.fsdecode(name), env=_LITERAL)
             if known or os.path.lexists(_path(self.repo, name)):
                 git(self.repo, *words, env=_LITERAL)
@@ -149,11 +164,14 @@ class Machine:
         assert git(self.repo, "rev-parse", "HEAD") == commit
         snapshots = self.world.folder / "state" / "snapshots"
         assert update.snapshot
-        assert files_of(snapshots, update.snapshot) == before
+        kept, after = files_of(snapshots, update.snapshot), files_in(self.repo)
+        assert in_sight(kept) == in_sight(before)
+        # what is ignored is in the snapshot, too, unless it was left as it is
+        assert {name for name, file in before.items() if file not in (kept.get(name), after.get(name))} == set()
         assert update.tree
-        # found by looking at what was touched alone
-        assert files_of(snapshots, update.tree) == files_in(self.repo)
-        edited = {name for name in before | committed if before.get(name) != committed.get(name)}
+        # found by looking at what was touched alone; it may be the commit's, which the checkout has
+        assert in_sight(files_of(snapshots, update.tree, beside=self.repo)) == in_sight(after)
+        edited = {name for name in kept | committed if kept.get(name) != committed.get(name)}
         assert (update.preserved.total if update.preserved else 0) == len(edited)
 
     async def _update(self, commit: str) -> Update:
@@ -208,12 +226,17 @@ def files_in(repo: Path) -> Files:
     return found
 
 
-def files_of(repository: Path, commit: str) -> Files:
-    """What a commit holds, byte by byte."""
-    listed = _output(repository, "ls-tree", "-r", "-z", commit).split(b"\0")
+def in_sight(files: Files) -> Files:
+    return {name: file for name, file in files.items() if name not in IGNORED}
+
+
+def files_of(repository: Path, commit: str, *, beside: Path | None = None) -> Files:
+    """What a commit or a tree holds, byte by byte; some of it may be in the repository of a checkout `beside`."""
+    env = {"GIT_ALTERNATE_OBJECT_DIRECTORIES": str(beside / ".git" / "objects")} if beside else {}
+    listed = _output(repository, "ls-tree", "-r", "-z", commit, env=env).split(b"\0")
     lines = [line.partition(b"\t") for line in listed if line]
     ids = b"".join(facts.split()[2] + b"\n" for facts, _, _ in lines)
-    rest = _output(repository, "cat-file", "--batch", stdin=ids)
+    rest = _output(repository, "cat-file", "--batch", stdin=ids, env=env)
     found: Files = {}
     for facts, _, name in lines:
         header, _, rest = rest.partition(b"\n")
@@ -223,8 +246,9 @@ def files_of(repository: Path, commit: str) -> Files:
     return found
 
 
-def _output(repository: Path, *words: str, stdin: bytes = b"") -> bytes:
-    return subprocess.run(("git", "-C", repository, *words), input=stdin, check=True, capture_output=True).stdout
+def _output(repository: Path, *words: str, stdin: bytes = b"", env: Mapping[str, str]) -> bytes:
+    argv: list[str | Path] = ["git", "-C", repository, *words]
+    return subprocess.run(argv, input=stdin, check=True, capture_output=True, env={**os.environ, **env}).stdout
 
 
 def _read(path: Path) -> tuple[bytes, bytes]:
