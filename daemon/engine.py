@@ -88,6 +88,16 @@ class Engine:
             joined = await self._joined(request, ref)
             return joined or await self._start(request, ref, self._m.rollback_source(update), permission)
 
+    async def finish(self, update_id: str) -> Update:
+        """As `wait`, for a process that ends then: what is read in the record may still be on its way to the disk.
+
+        Whoever ended earlier would cancel the update at its last step, and so undo it.
+        """
+        await self.wait(update_id)
+        if self._running:
+            await asyncio.wait({self._running})
+        return await self._m.journal.get(update_id)
+
     async def plan(self, ref: Ref, git_token: SecretStr | None = None) -> Plan:
         """What `submit` would do: fetches, and touches nothing in the checkout. Raises what staging raises."""
         async with self._admission:

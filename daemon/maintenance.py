@@ -66,7 +66,7 @@ async def _roll_back_crashing(machine: Daemon) -> int:
     except RefreshdError as error:
         log.error("daemon does not start, and its last update cannot be rolled back", error=str(error))  # noqa: TRY400
         return NEEDS_RESCUE
-    update = await machine.engine.wait(update.id)
+    update = await machine.engine.finish(update.id)
     return 0 if update.state is State.RESTARTING else NEEDS_RESCUE
 
 
@@ -85,6 +85,6 @@ async def _sync(settings: Settings, target_ref: str) -> int:
     except RefreshdError as error:
         log.error("first sync is not possible", error=str(error))  # noqa: TRY400 - the sentence says it all
         return 1
-    update = await machine.engine.wait(update.id)
+    update = await machine.engine.finish(update.id)
     log.info("first sync ends", state=update.state, message=update.message, commit=update.to_commit)
     return 0 if update.state in {State.RESTARTING, State.UNCHANGED} else 1

@@ -17,7 +17,7 @@ from daemon.errors import (
     UpdateRunningError,
     VerifyError,
 )
-from daemon.models import UpdateRequest
+from daemon.models import Update, UpdateRequest
 from daemon.refs import parse_ref
 from daemon.states import Event, State
 from daemon.trees import Tree
@@ -44,6 +44,30 @@ async def test_an_update_ends_verified_in_the_next_process(world: World) -> None
     assert record.changes
     assert record.changes.files == ("M code",)
     assert not (world.folder / "state" / "undo").exists()
+
+
+def test_a_process_that_ends_with_its_update_does_not_undo_it_at_the_last_step(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `recover` and `sync` do it: the line that a reader sees may not be synced yet."""
+    advance = world.journal.advance
+
+    async def slowly(update_id: str, event: Event, **facts: object) -> Update:
+        update = await advance(update_id, event, **facts)
+        await asyncio.sleep(0.3 if event is Event.CHECKED else 0)
+        return update
+
+    async def process() -> Update:
+        ref = parse_ref(target)
+        update = await world.engine.submit(UpdateRequest(target_ref=target, trigger="boot"), ref)
+        return await world.engine.finish(update.id)
+
+    monkeypatch.setattr(world.journal, "advance", slowly)
+    target = world.upstream({"code": "B"})
+    update = asyncio.run(process())
+    assert update.state is State.RESTARTING
+    assert asyncio.run(world.chain(update.id)) == FORWARD
+    assert world.head() == target
 
 
 async def test_what_is_already_there_is_unchanged_and_does_not_restart(world: World) -> None:
