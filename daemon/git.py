@@ -34,6 +34,12 @@ ENVIRONMENT = {
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=20",
 }
+# of the commits that are ours
+AUTHOR = {
+    f"GIT_{who}_{what}": value
+    for who in ("AUTHOR", "COMMITTER")
+    for what, value in (("NAME", "refreshd"), ("EMAIL", "refreshd@localhost"))
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,15 +4,10 @@ import asyncio
 from pathlib import Path
 
 from daemon import gitdir
-from daemon.git import Git
+from daemon.git import AUTHOR, Git
 
 KEPT = "refs/refreshd/kept/"
 TIMEOUT = 30.0  # seconds
-_AUTHOR = {
-    f"GIT_{who}_{what}": value
-    for who in ("AUTHOR", "COMMITTER")
-    for what, value in (("NAME", "refreshd"), ("EMAIL", "refreshd@localhost"))
-}
 
 
 class Keeper:
@@ -20,7 +15,7 @@ class Keeper:
 
     def __init__(self, repo: Path) -> None:
         self._repo = repo
-        self._git = Git(folder=repo, timeout=TIMEOUT, env=_AUTHOR)
+        self._git = Git(folder=repo, timeout=TIMEOUT, env=AUTHOR)
 
     async def keep_commit(self, head: str) -> str | None:
         """Its name from now on; None where HEAD, which is at it, is on a branch, or where something else leads to it.

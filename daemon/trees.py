@@ -73,3 +73,11 @@ def _content(path: Path) -> bytes | None:
 def blob_id(content: bytes) -> str:
     """The id that git gives to a file of this content (in a repository of SHA-1 objects)."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def files_below(root: bytes, folder: bytes) -> Iterator[tuple[bytes, list[bytes]]]:
+    """This folder and each below it, with the files in it, by their paths from `root`. A link is a file."""
+    for parent, folders, files in os.walk(os.path.join(root, folder)):  # noqa: PTH118 - bytes
+        links = [name for name in folders if os.path.islink(os.path.join(parent, name))]  # noqa: PTH114, PTH118 - bytes
+        here = os.path.relpath(parent, root)
+        yield here, [os.path.join(here, name) for name in (*files, *links)]  # noqa: PTH118 - bytes

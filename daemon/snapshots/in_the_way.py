@@ -7,6 +7,7 @@ from pathlib import Path
 
 from daemon.errors import RepositoryInTheWayError
 from daemon.git import printable
+from daemon.trees import files_below
 
 
 def in_the_way(repo: Path, names: Iterable[bytes], submodules: Iterable[bytes] = ()) -> frozenset[bytes]:
@@ -34,17 +35,16 @@ def _obstacle(root: bytes, name: bytes, folders: dict[bytes, bool]) -> bytes | N
             folders[folder] = False
         if folders[folder]:
             return None
-    return name if _mode(root + name) else None
+    return name if not folders.get(name) and _mode(root + name) else None
 
 
 def _files(root: bytes, path: bytes) -> Iterator[bytes]:
     if not stat.S_ISDIR(_mode(root + path) or 0):
         yield path
         return
-    for parent, folders, files in os.walk(root + path):
-        _require_no_repository(root, os.path.relpath(parent, root))
-        links = [name for name in folders if os.path.islink(os.path.join(parent, name))]  # noqa: PTH114, PTH118 - bytes
-        yield from (os.path.relpath(os.path.join(parent, name), root) for name in (*files, *links))  # noqa: PTH118 - bytes
+    for folder, files in files_below(root, path):
+        _require_no_repository(root, folder)
+        yield from files
 
 
 def _require_no_repository(root: bytes, folder: bytes) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from daemon import gitdir
 from daemon.errors import CheckoutError
 from daemon.files import write_atomically
-from daemon.git import Git
+from daemon.git import AUTHOR, Git
 from daemon.gitdir import GitDir
 from daemon.log import get_logger
 from daemon.snapshots import submodules
@@ -22,11 +22,6 @@ log = get_logger()
 
 _LARGE = "4m"
 _EXACT = b"* -text -filter -ident -eol -working-tree-encoding\n"
-_AUTHOR = {
-    f"GIT_{who}_{what}": value
-    for who in ("AUTHOR", "COMMITTER")
-    for what, value in (("NAME", "refreshd"), ("EMAIL", "refreshd@localhost"))
-}
 
 
 class SnapshotRepository:
@@ -51,7 +46,7 @@ class SnapshotRepository:
                 "advice.addEmbeddedRepo": "false",
             }
             | (config or {}),
-            env=_AUTHOR | (env or {}),
+            env=AUTHOR | (env or {}),
         )
 
     async def git_with_checkout(self, inner: Sequence[Submodule] = ()) -> Git:

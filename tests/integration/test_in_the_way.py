@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.errors import CheckError
+from daemon.errors import CheckError, RepositoryInTheWayError
 from daemon.models import Update
 from daemon.refs import parse_ref
 from daemon.snapshots.in_the_way import in_the_way
@@ -214,3 +214,13 @@ def test_what_is_in_the_way_is_found_at_above_and_below_a_name(tmp_path: Path) -
     assert in_the_way(tmp_path, [b"file/x/y", b"file"]) == {b"file"}
     assert in_the_way(tmp_path, [b"folder"]) == {b"folder/a", b"folder/deep/b", b"folder/link"}
     assert in_the_way(tmp_path, [b"folder/link/x", b"folder/deep/b"]) == {b"folder/link", b"folder/deep/b"}
+
+
+def test_a_submodule_that_is_known_is_in_the_way_of_nothing(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    for name in (".git", "file"):
+        (tmp_path / "inner" / name).write_text("")
+    for path in (b"inner", b"inner/file"):
+        assert in_the_way(tmp_path, [path], [b"inner"]) == frozenset()
+        with pytest.raises(RepositoryInTheWayError, match="into inner:"):
+            in_the_way(tmp_path, [path])

@@ -15,6 +15,7 @@ import pytest
 from daemon.app import Daemon, build
 from daemon.errors import BusyError, CommandFailedError, NoSpaceError, RestartingError
 from daemon.full_disk import disk_full_blamed
+from daemon.git import AUTHOR
 from daemon.lock import MachineLock
 from daemon.models import Update
 from daemon.server.listening import listeners
@@ -22,7 +23,6 @@ from daemon.server.serve import serve
 from daemon.settings import Settings
 from daemon.snapshots import broken
 from daemon.snapshots.kept import Kept
-from daemon.snapshots.repository import _AUTHOR
 from daemon.snapshots.store import Snapshots
 from daemon.states import Event, State
 from daemon.supervisor import ExitCode
@@ -66,7 +66,7 @@ async def test_the_list_is_newest_first_by_order_and_not_by_the_clock(
     snapshots, taken = snapshots_of(machine), []
     for year in (2030, 2001, 2020):
         clock = {"GIT_COMMITTER_DATE": f"{year}-01-02T03:04:05Z"}
-        monkeypatch.setattr("daemon.snapshots.repository._AUTHOR", {**_AUTHOR, **clock})
+        monkeypatch.setattr("daemon.snapshots.repository.AUTHOR", {**AUTHOR, **clock})
         taken.append((await snapshots.take(f"in {year}")).commit)
     listed = (await machine.get(API)).json["snapshots"]
     assert [one["id"] for one in listed] == taken[::-1]

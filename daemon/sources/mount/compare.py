@@ -7,7 +7,7 @@ it reads its list of files byte by byte. So it gets those only that it has to co
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from daemon.errors import CheckoutError, MountError
 from daemon.sources.mount.known import Known, Pair
 from daemon.sources.mount.look import Folder
 from daemon.sources.mount.looks import entry
+from daemon.trees import files_below
 
 PRIVILEGES = stat.S_ISUID | stat.S_ISGID  # are not copied
 _CHUNK = 1 << 20  # bytes
@@ -57,7 +58,7 @@ def compare(mount: Path, checkout: Path, files: Iterable[bytes], known: Known) -
             added.add(path)
         elif stat.S_ISDIR(found.st_mode):
             added.add(path)
-            displaced.update(_files_below(checkout, path))
+            displaced.update(*(files for _, files in files_below(os.fsencode(checkout), path)))
         elif wanted is None or not _equal(path, wanted, found, there, here):
             changed.add(path)
         elif not known.awaits(path):
@@ -102,10 +103,3 @@ def _same_content(path: bytes, wanted: os.stat_result, found: os.stat_result, th
 
 def _sight(look: os.stat_result) -> tuple[int, ...]:
     return (look.st_ino, look.st_size, look.st_mtime_ns, look.st_ctime_ns, look.st_mode)
-
-
-def _files_below(checkout: Path, folder: bytes) -> Iterator[bytes]:
-    root = os.fsencode(checkout)
-    for parent, folders, files in os.walk(os.path.join(root, folder)):  # noqa: PTH118 - bytes
-        links = [name for name in folders if os.path.islink(os.path.join(parent, name))]  # noqa: PTH114, PTH118 - bytes
-        yield from (os.path.relpath(os.path.join(parent, name), root) for name in (*files, *links))  # noqa: PTH118
